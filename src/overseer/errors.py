@@ -1,0 +1,59 @@
+"""Everything overseer raises: one family, sorted by whose fault it is.
+
+A message is one sentence that says what happened, then what it means or what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class OverseerError(Exception):
+    """The root of every error raised by overseer."""
+
+
+class ConfigError(OverseerError, ValueError):
+    """An option is wrong; `field` names it. The programmer's or the operator's to mend."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class AddressError(OverseerError):
+    """An address cannot be listened on; `address` is the text as given."""
+
+    def __init__(self, address: str, message: str) -> None:
+        super().__init__(f"{address}: {message}")
+        self.address = address
+
+
+class NotSupportedError(OverseerError):
+    """This platform or this set-up cannot have a master; the reason is the message."""
+
+
+class ListenerDrainingError(OverseerError):
+    """`accept()` was called on a listener whose generation drains: leave the loop, finish what is open."""
+
+
+class ProtocolError(OverseerError):
+    """Words between processes that cannot be understood."""
+
+
+class FetchError(OverseerError):
+    """A source could not be asked, or its answer cannot be trusted to be whole.
+
+    `retry_after` is how many seconds the source asked us to wait; `permanent` says that asking
+    again for the same thing is useless.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.permanent = permanent
+
+
+class StoreError(OverseerError):
+    """The store of releases cannot be read, written or locked."""
+
+
+class CheckError(OverseerError):
+    """A staged release failed its check; it is not taken."""
