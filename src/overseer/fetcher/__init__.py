@@ -1,0 +1,7 @@
+"""Where releases come from: the sources, and the words they answer with."""
+
+from overseer.fetcher.file import File
+from overseer.fetcher.func import Func
+from overseer.fetcher.offer import Download, Fetcher, LookAgain, Offer, Partial
+
+__all__ = ["Download", "Fetcher", "File", "Func", "LookAgain", "Offer", "Partial"]
