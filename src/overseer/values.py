@@ -26,7 +26,7 @@ else:
 
     def value(cls):
         """Make a class of annotated fields a frozen, hashable value."""
-        names = tuple(cls.__dict__["__annotations__"])
+        names = tuple(cls.__annotations__)
         defaults = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
         body = {name: attribute for name, attribute in cls.__dict__.items() if name not in names}
         body.pop("__dict__", None)
