@@ -1,0 +1,1 @@
+"""What measures overseer and its peers: a load generator, and the comparisons made with it."""

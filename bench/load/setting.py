@@ -1,0 +1,33 @@
+"""What all connections of one run share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from bench.load.answers import Dialect
+    from bench.load.connection import Connection
+    from bench.load.ledger import Ledger
+    from bench.load.plan import Plan, Target
+
+
+class Setting:
+    """What all connections of a run share."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, target: Target, plan: Plan, dialect: Dialect, ledger: Ledger
+    ) -> None:
+        self.loop = loop
+        self.target = target
+        self.plan = plan
+        self.dialect = dialect
+        self.ledger = ledger
+        self.open: set[Connection] = set()
+
+    def sweep(self) -> None:
+        """End what has waited too long; called now and then, as a timer per request would cost more."""
+        now = self.loop.time()
+        for connection in list(self.open):
+            connection.sweep(now)
