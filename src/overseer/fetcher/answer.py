@@ -211,6 +211,8 @@ def explained(where: str) -> Iterator[None]:
             f"{where} could not be trusted: {_last_words(error)}; "
             "a private authority is named by SSL_CERT_FILE, REQUESTS_CA_BUNDLE or the option ca"
         ) from error
+    except urllib3.exceptions.NewConnectionError as error:  # a ConnectTimeoutError by descent only
+        raise FetchError(f"{where} could not be reached: {_last_words(error)}") from error
     except urllib3.exceptions.ConnectTimeoutError as error:
         raise FetchError(f"{where} did not let us connect in time") from error
     except urllib3.exceptions.ReadTimeoutError as error:
@@ -225,5 +227,7 @@ def _last_words(error: BaseException) -> str:
         (arg for arg in error.args if isinstance(arg, BaseException)), None
     ):
         error = inner
+    if isinstance(error, (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)):
+        return "the answer was cut"
     reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
     return str(reason) or type(error).__name__

@@ -33,7 +33,7 @@ class Web:
 
     def __init__(self, manners: Manners) -> None:
         self.manners = manners
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, bool], urllib3.PoolManager] = {}
         self._tls: ssl.SSLContext | None = None
 
     def ask(
@@ -75,11 +75,13 @@ class Web:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = proxies.proxy_for(url, os.environ)
-        if proxy not in self._pools:
-            if self._tls is None:
-                self._tls = trusted(self.manners.ca, os.environ)
-            self._pools[proxy] = strict(_through(proxy, self._tls))
-        return self._pools[proxy]
+        # Loading the authorities takes longer than a request at home: only for those who need them.
+        secure = "https:" in (url[:6].lower(), proxy[:6].lower())
+        if secure and self._tls is None:
+            self._tls = trusted(self.manners.ca, os.environ)
+        if (proxy, secure) not in self._pools:
+            self._pools[proxy, secure] = strict(_through(proxy, self._tls))
+        return self._pools[proxy, secure]
 
 
 def trusted(ca: str | None, environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -97,7 +99,7 @@ def trusted(ca: str | None, environ: Mapping[str, str]) -> ssl.SSLContext:
         raise FetchError(f"the certificate authorities in {named!r} cannot be read: {error}") from error
 
 
-def _through(proxy: str, tls: ssl.SSLContext) -> urllib3.PoolManager:
+def _through(proxy: str, tls: ssl.SSLContext | None) -> urllib3.PoolManager:
     if not proxy:
         return urllib3.PoolManager(ssl_context=tls)
     parts = urlsplit(proxy)
