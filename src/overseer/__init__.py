@@ -1,1 +1,54 @@
-"""Programs that restart without being noticed, upgrade themselves, and roll back when a release is bad."""
+"""Programs that restart without being noticed, upgrade themselves, and roll back when a release is bad.
+
+import overseer
+
+def program(state: overseer.State) -> None: ...
+
+overseer.run(program, address=":3000")
+"""
+
+from overseer import role as _role  # noqa: F401 - first: it takes the private variables away
+from overseer.config import Config, Unsigned
+from overseer.entry import restart, run, run_err, sanity_check
+from overseer.errors import (
+    AddressError,
+    CheckError,
+    ConfigError,
+    FetchError,
+    ListenerDrainingError,
+    NotSupportedError,
+    OverseerError,
+    ProtocolError,
+    StoreError,
+)
+from overseer.launch import is_supported
+from overseer.program.draining import Draining
+from overseer.program.listener import Listener
+from overseer.program.state import DISABLED_STATE, State
+from overseer.version import VERSION
+
+__version__ = VERSION
+
+__all__ = [
+    "DISABLED_STATE",
+    "AddressError",
+    "CheckError",
+    "Config",
+    "ConfigError",
+    "Draining",
+    "FetchError",
+    "Listener",
+    "ListenerDrainingError",
+    "NotSupportedError",
+    "OverseerError",
+    "ProtocolError",
+    "State",
+    "StoreError",
+    "Unsigned",
+    "__version__",
+    "is_supported",
+    "restart",
+    "run",
+    "run_err",
+    "sanity_check",
+]

@@ -1,0 +1,210 @@
+"""What a program asks of overseer: one value, checked when it is made, data from then on."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+from dataclasses import dataclass, fields
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from overseer import addresses as addressing
+from overseer.errors import AddressError, ConfigError
+from overseer.facts import Handover, Policy, Restarts
+from overseer.settings import Settings, from_data, to_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from overseer.fetcher import Fetcher
+    from overseer.program.state import State
+
+MOST_WORKERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """Take releases as they come: whoever can write to the source can run code here.
+
+    It has to be said aloud (`trust=overseer.Unsigned()`), and the log repeats it once at every start.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All options of `overseer.run`; every one but `program` may be left out.
+
+    Times are seconds. Raises `ConfigError`, which names the field, for what cannot be meant.
+    """
+
+    program: Callable[[State], object] | None = None
+    """The program: a function or a coroutine function of one `State`. Its return is the program's end."""
+    required: bool = False
+    """Do not fall back to running the program in this process when there can be no master."""
+    address: str = ""
+    """Where to listen: `:3000`, `127.0.0.1:3000`, `[::1]:3000`, `unix:/run/app.sock`, `udp:…`, `fd:NAME`."""
+    addresses: Sequence[str] = ()
+    """The same, several; set one or the other."""
+    restart_signal: int = signal.SIGUSR2
+    """The signal that asks the master for a graceful restart."""
+    terminate_timeout: float = 30.0
+    """How long a generation may drain before it is killed."""
+    min_fetch_interval: float = 1.0
+    """The least time between two looks at the source of releases."""
+    pre_upgrade: Callable[[str], object] | None = None
+    """Called with the path of a staged release, in the updater; an exception refuses the release."""
+    debug: bool = False
+    """Log every fact."""
+    no_warn: bool = False
+    """Log errors only."""
+    no_restart: bool = False
+    """Never restart: the restart signal stops the program, upgrades are installed for the next start."""
+    no_restart_after_fetch: bool = False
+    """Install upgrades, and restart into them only when asked."""
+    fetcher: Fetcher | None = None
+    """Where new releases come from (`overseer.fetcher`); needs `trust`."""
+    trust: Unsigned | None = None
+    """How releases are verified. There is no default: `overseer.Unsigned()` has to be said."""
+    version: str = ""
+    """The program's own version, shown and recorded."""
+    workers: int = 1
+    """Processes of one generation, which share the listeners."""
+    handover: str = "overlap"
+    """`overlap`: the next generation is started beside the old one. `sequential`: after it has left."""
+    ready_after: float | None = 1.0
+    """Seconds alive that count as ready when the program says nothing; None: only `state.ready()` counts."""
+    ready_timeout: float = 60.0
+    """How long a generation may take to say hello, and again to become ready, before it is given up."""
+    probation: float = 30.0
+    """How long a new release has to serve before it is the current one; until then it can be rolled back."""
+    max_draining: int = 4
+    """How many generations may drain at once; beyond, the oldest is killed."""
+    control: str = ""
+    """Path of the control socket; by default `$RUNTIME_DIRECTORY/overseer.sock` where that is set."""
+
+    def __post_init__(self) -> None:
+        """Check every field; the first that is wrong is named."""
+        self._check_program()
+        self._check_addresses()
+        self._check_releases()
+        self._check_signal()
+        if not self.min_fetch_interval >= 0:
+            given = self.min_fetch_interval
+            raise ConfigError("min_fetch_interval", f"{given} s is no time to wait; use 0 or more seconds")
+        if self.no_restart and self.no_restart_after_fetch:
+            raise ConfigError("no_restart_after_fetch", "is set, and no_restart is too, which includes it")
+        if not isinstance(self.workers, int) or self.workers > MOST_WORKERS:
+            raise ConfigError("workers", f"{self.workers!r} is no number of processes up to {MOST_WORKERS}")
+        from_data(to_data(self.settings()))  # the master's own checks, made where the programmer sees them
+
+    def _check_program(self) -> None:
+        if self.program is None:
+            raise ConfigError("program", "is missing; give the function to run, as overseer.run(program)")
+        if not callable(self.program):
+            raise ConfigError("program", f"{self.program!r} cannot be called; give a function of one State")
+
+    def _check_addresses(self) -> None:
+        if self.address and self.addresses:
+            raise ConfigError("addresses", "is set, and address is too; set one or the other")
+        if isinstance(self.addresses, str):
+            raise ConfigError("addresses", f"is a list; for the one address {self.addresses!r} use address")
+        field = "addresses" if self.addresses else "address"
+        for text in self.listens_on:
+            try:
+                addressing.parse(text)
+            except AddressError as error:
+                raise ConfigError(field, str(error)) from None
+
+    def _check_releases(self) -> None:
+        if self.pre_upgrade is not None and not callable(self.pre_upgrade):
+            raise ConfigError(
+                "pre_upgrade", f"{self.pre_upgrade!r} cannot be called; give a function of a path"
+            )
+        if self.fetcher is not None and not (
+            hasattr(self.fetcher, "latest") or hasattr(self.fetcher, "fetch")
+        ):
+            raise ConfigError("fetcher", f"{self.fetcher!r} is none; see overseer.fetcher")
+        if self.fetcher is not None and self.trust is None:
+            raise ConfigError(
+                "trust",
+                "is missing, and a fetcher is set: releases would be executed unverified. "
+                "Write trust=overseer.Unsigned() if whoever can write to the source may run code here",
+            )
+        if self.trust is not None and not isinstance(self.trust, Unsigned):
+            raise ConfigError("trust", f"{self.trust!r} is no way to trust; write overseer.Unsigned()")
+
+    def _check_signal(self) -> None:
+        try:
+            number = signal.Signals(self.restart_signal)
+        except ValueError:
+            raise ConfigError("restart_signal", f"{self.restart_signal!r} is no signal") from None
+        taken = {
+            signal.SIGKILL,
+            signal.SIGSTOP,
+            signal.SIGCHLD,
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGQUIT,
+        }
+        if number in taken:
+            raise ConfigError("restart_signal", f"{number.name} means something else; use SIGUSR2 or SIGHUP")
+
+    @property
+    def listens_on(self) -> tuple[str, ...]:
+        """The addresses, in order, whichever way they were given."""
+        return (self.address,) if self.address else tuple(self.addresses)
+
+    def settings(self) -> Settings:
+        """Return what the master has to know: this without the callables."""
+        try:
+            handover = Handover(self.handover)
+        except ValueError:
+            known = " or ".join(member.value for member in Handover)
+            raise ConfigError("handover", f"{self.handover!r} is neither {known}") from None
+        restarts = Restarts.NEVER if self.no_restart else Restarts.ALWAYS
+        policy = Policy(
+            workers=self.workers,
+            handover=handover,
+            restarts=Restarts.NOT_AFTER_FETCH if self.no_restart_after_fetch else restarts,
+            ready_after=inf if self.ready_after is None else self.ready_after,
+            ready_timeout=self.ready_timeout,
+            terminate_timeout=self.terminate_timeout,
+            probation=self.probation,
+            max_draining=self.max_draining,
+        )
+        return Settings(
+            addresses=self.listens_on,
+            restart_signal=int(self.restart_signal),
+            policy=policy,
+            version=self.version,
+            debug=self.debug,
+            no_warn=self.no_warn,
+            fetches=self.fetcher is not None,
+        )
+
+    def control_path(self, environ: Mapping[str, str]) -> str:
+        """Return where operators ask, or nothing where they cannot."""
+        runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        return self.control or (os.path.join(runtime, "overseer.sock") if runtime else "")
+
+
+def from_options(program: Callable[[State], object] | Config | None, options: Mapping[str, Any]) -> Config:
+    """Make a Config of what `overseer.run` was called with.
+
+    Raises `ConfigError` for an option there is not, with the one that was probably meant.
+    """
+    if isinstance(program, Config):
+        if options:
+            field = next(iter(options))
+            raise ConfigError(field, "is given beside a Config; put it into the Config")
+        return program
+    known = [field.name for field in fields(Config)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; was {near[0]} meant?" if near else f"; there are {', '.join(known)}"
+            raise ConfigError(name, f"is no option{meant}")
+    if program is not None and "program" in options:
+        raise ConfigError("program", "is given twice")
+    return Config(**{"program": program, **options})

@@ -1,0 +1,242 @@
+"""`overseer.run` and its sisters: which part this process plays, and the playing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from overseer import role, wire
+from overseer.command import this_command
+from overseer.config import Config, from_options
+from overseer.errors import ConfigError, ListenerDrainingError, NotSupportedError, OverseerError
+from overseer.launch import IN_PLACE, bind, launch
+from overseer.program.draining import Draining
+from overseer.program.link import Link, outlive
+from overseer.program.listener import Listener
+from overseer.program.state import State, digest
+from overseer.settings import to_data
+from overseer.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_log = logging.getLogger("overseer")
+
+EX_CONFIG, EX_UNAVAILABLE = 78, 69
+"""Exit codes for a wrong option, and for a place or a platform that cannot be had (sysexits.h)."""
+
+_link: Link | None = None
+
+
+def run(program: Callable[[State], object] | Config | None = None, /, **options: Any) -> NoReturn:
+    """Run a program under a master; never return.
+
+    In the first process this becomes the master. In the processes that the master starts it runs `program`,
+    a function or coroutine function of one `State`, and exits with status 0 when that returns. The options
+    are the fields of `Config`, which may be given in their stead.
+
+    Where there can be no master, the program runs in this process, with `state.enabled` false and one warning
+    in the log, unless `required`. A wrong option ends the process with status 78 and one line that names the
+    field; an address that cannot be had, with 69.
+    """
+    try:
+        try:
+            run_err(program, **options)
+        except NotSupportedError as error:
+            config = from_options(program, options)
+            if config.required:
+                raise
+            if not config.no_warn:
+                _log.warning("%s; the program runs without a master: no restarts, no upgrades", error)
+            run_here(config)
+    except ConfigError as error:
+        raise SystemExit(_end(error, EX_CONFIG)) from None
+    except OverseerError as error:
+        raise SystemExit(_end(error, EX_UNAVAILABLE)) from None
+    raise SystemExit(0)
+
+
+def run_err(program: Callable[[State], object] | Config | None = None, /, **options: Any) -> None:
+    """Do what `run` does, but hand errors to the caller; return when the program has returned.
+
+    Raises `ConfigError` (which names the field), `AddressError` or `NotSupportedError`; nothing has been
+    started then.
+    """
+    config = from_options(program, options)
+    mine = role.spend()
+    match mine.part:
+        case "program":
+            _be_program(config, mine)
+        case "updater":
+            _be_updater(config, mine)
+        case "check":
+            _answer_check(config, mine)
+        case "launcher":
+            launch(config)
+        case _:
+            raise NotSupportedError("overseer.run was called a second time in this process")
+
+
+def restart() -> None:
+    """Ask the master for a graceful restart of this program, from inside it; return at once.
+
+    If it succeeds, this generation drains; if it fails, the log says why and nothing changes. With
+    `no_restart` it is a graceful shutdown. Raises `NotSupportedError` where no master runs this process.
+    """
+    if _link is None:
+        raise NotSupportedError(
+            "there is no master to ask for a restart: this process was not started by one"
+        )
+    _link.ask_for_restart()
+
+
+def sanity_check() -> None:
+    """Answer the check of a staged release now, and end the process; in all others do nothing.
+
+    A program with a long way to `overseer.run` calls it early: whatever comes later is then not checked.
+    """
+    if role.mine.part == "check":
+        _answer_check(None, role.spend())
+
+
+def run_here(config: Config) -> None:
+    """Run a program in this process, without a master, on listeners of its own. Raises `AddressError`."""
+    draining = Draining()
+    bound = bind(config)
+    link = Link(None)
+    listeners = _listeners([sock.detach() for sock in bound], config, draining, lambda: None)
+    state = _state(config, draining, listeners=listeners)
+    _heed_signals(link)
+    link.listen(lambda _: None, lambda: None, lambda number: _signalled(draining, link, number))
+    _run_program(config, state)
+
+
+def _be_program(config: Config, mine: role.Role) -> None:
+    global _link  # noqa: PLW0603 - restart() is a function of the module, as in the original
+    _link = link = Link(mine.channel)
+    draining = Draining()
+    hello = {"type": "hello", "protocol": wire.PROTOCOL, "config": to_data(config.settings())}
+    let_in = link.greet({**hello, **_edition()})
+    if let_in is None:  # asked to leave before it began, or nobody there
+        return
+    welcome, fds = let_in
+    said: set[str] = set()
+
+    def say(word: str, reason: str) -> None:
+        if word == "ready" and word in said:
+            return
+        said.add(word)
+        link.say({"type": word, "reason": reason} if reason else {"type": word})
+
+    def used() -> None:
+        if config.ready_after is not None:
+            say("ready", "")
+
+    def heard(word: wire.Word) -> None:
+        if word["type"] == "drain":
+            draining.begin("asked to by the master")
+        elif word["type"] == "answer" and word.get("outcome") == "failed":
+            _log.warning("the restart that was asked for failed: %s", word.get("detail"))
+
+    def lost() -> None:
+        _log.warning("the master is gone: the program drains")
+        draining.begin("the master is gone")
+        outlive(config.terminate_timeout)
+
+    listeners = _listeners(fds, config, draining, used)
+    state = _state(
+        config,
+        draining,
+        enabled=True,
+        listeners=listeners,
+        release=str(welcome["release"]),
+        generation=int(welcome["generation"]),
+        worker=int(welcome["worker"]),
+        say=say,
+    )
+    _heed_signals(link)
+    link.listen(heard, lost, lambda number: _signalled(draining, link, number))
+    _run_program(config, state)
+
+
+def _run_program(config: Config, state: State) -> None:
+    assert config.program is not None
+    try:
+        result = config.program(state)
+        if inspect.iscoroutine(result):
+            asyncio.run(result)
+    except ListenerDrainingError:
+        if not state.draining:
+            raise
+
+
+def _be_updater(config: Config, mine: role.Role) -> NoReturn:
+    from overseer.updater.loop import serve  # noqa: PLC0415 - only this part needs it
+
+    raise SystemExit(serve(socket.socket(fileno=mine.channel), config, this_command()))
+
+
+def _answer_check(config: Config | None, mine: role.Role) -> NoReturn:
+    """Write one word to the private pipe and end: standard output belongs to the program."""
+    assert mine.channel is not None
+    known = {"version": config.version, "config": to_data(config.settings())} if config else {}
+    word = {"type": "checked", "token": mine.token, "protocol": wire.PROTOCOL, **_edition(), **known}
+    os.write(mine.channel, wire.encode(word))
+    raise SystemExit(0)
+
+
+def _edition() -> dict[str, str]:
+    """What another master would be made of: this package and this interpreter."""
+    return {
+        "overseer": VERSION,
+        "package": os.path.dirname(os.path.abspath(__file__)),
+        "python": sys.executable,
+    }
+
+
+def _listeners(
+    fds: Sequence[int], config: Config, draining: Draining, used: Callable[[], None]
+) -> tuple[Listener, ...]:
+    return tuple(Listener(fd, text, draining, used) for fd, text in zip(fds, config.listens_on, strict=True))
+
+
+def _state(config: Config, draining: Draining, *, release: str = IN_PLACE, **known: Any) -> State:
+    try:
+        binary = this_command().binary
+    except NotSupportedError:
+        binary = ""
+    return State(
+        id=digest(binary) if release == IN_PLACE else release,
+        bin_path=binary,
+        version=config.version,
+        addresses=config.listens_on,
+        draining=draining,
+        **known,
+    )
+
+
+def _heed_signals(link: Link) -> None:
+    """SIGTERM and SIGINT drain, where the program has no opinion: a service manager may send them to all."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number, default in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is default:
+            signal.signal(number, link.signal_came)
+
+
+def _signalled(draining: Draining, link: Link, number: int) -> None:
+    if link.alone and draining.is_set() and number == signal.SIGINT:
+        os._exit(128 + number)  # asked twice by hand, and nobody else would end it
+    draining.begin(f"signal {signal.Signals(number).name}")
+
+
+def _end(error: OverseerError, status: int) -> int:
+    print(f"overseer: error: {error}", file=sys.stderr)  # noqa: T201 - the one line for whoever started it
+    return status

@@ -1,0 +1,191 @@
+"""Processes of the master: started, killed, reaped; whole trees of them.
+
+Each worker leads a process group of its own, and the master is the reaper of every orphan below it
+(PR_SET_CHILD_SUBREAPER, set by the launcher; PID 1 is one by nature), so that a one-file executable, whose
+real program is a grandchild, or a forking server is ended as a whole. Only where the master is a job of an
+interactive terminal do its children stay in its group: Ctrl-C, Ctrl-Z and reading the terminal then work
+as the kernel means them to.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from overseer import wire
+from overseer.master.signals import block, restore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from overseer.master.signals import Signals
+
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""What a shell's status says of a command that could not be started (sh(1))."""
+
+
+class Child:
+    """A process we started: who it is to us, and the channel to it."""
+
+    def __init__(self, pid: int, channel: wire.Channel, born: float, *, leads: bool) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.born = born  # seconds, monotonic
+        self.leads = leads  # a process group of its own
+        self.leaving = False  # was asked to
+        self.status: int | None = None  # has ended, but some of its group have not
+        self.generation = 0  # 0: it is no worker
+        self.worker = 0
+        self.several = False  # its generation has more workers
+        self.greeted = False  # has said hello
+        self.noise = 0  # lines it sent that mean nothing
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        if not self.generation:
+            return f"the updater (pid {self.pid})"
+        worker = f", worker {self.worker}" if self.several else ""
+        return f"generation {self.generation}{worker} (pid {self.pid})"
+
+    def hang_up(self) -> None:
+        """Let it read the end of its channel."""
+        try:
+            self.channel.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # it has hung up first
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process itself; one that has gone is no error (D23)."""
+        if self.status is None:
+            _send(os.kill, self.pid, number)
+
+    def hurry_company(self) -> None:
+        """It has ended, others of its group have not: ask them to."""
+        _send(os.killpg, self.pid, signal.SIGTERM)
+
+    def end(self) -> None:
+        """Kill it with everything below it."""
+        for pid in list(descendants(self.pid)):
+            _send(os.kill, pid, signal.SIGKILL)
+        if self.leads:
+            _send(os.killpg, self.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
+
+    def has_company(self) -> bool:
+        """Whether its process group still has a member."""
+        return self.leads and _send(os.killpg, self.pid, 0)
+
+
+class Children:
+    """All of them, by pid."""
+
+    def __init__(self, signals: Signals, *, job: bool, reaper: bool) -> None:
+        self.by_pid: dict[int, Child] = {}
+        self._signals = signals
+        self._job = job
+        self._reaper = reaper  # orphans become ours, so their end is noticed
+
+    def spawn(self, argv: Sequence[str], environ: Mapping[str, str], role: str, now: float) -> Child:
+        """Start a process in a role, with one end of a new channel.
+
+        Raises `OSError` where no process or descriptor is to be had. A program that cannot be executed
+        is no error here: the child says so on its standard error and ends with 126 or 127, as in a shell.
+        """
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        private = {wire.ROLE: role, wire.CHANNEL: wire.name_channel(theirs.fileno())}
+        mask = block()  # between fork and exec a signal must not reach our handlers in the child
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become(argv, {**environ, **private}, theirs.fileno(), mask)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            restore(mask)
+            theirs.close()
+        if not self._job:
+            # The child does the same; whoever comes first, it is done before anybody relies on it.
+            _send(os.setpgid, pid, pid)
+        child = Child(pid, wire.Channel(ours), now, leads=not self._job)
+        self.by_pid[pid] = child
+        return child
+
+    def _become(self, argv: Sequence[str], environ: Mapping[str, str], channel: int, mask: set[int]) -> None:
+        status = NOT_EXECUTABLE
+        try:
+            if not self._job:
+                os.setpgid(0, 0)
+            os.set_inheritable(channel, True)
+            self._signals.forget()
+            restore(mask)
+            os.execvpe(argv[0], list(argv), environ)
+        except OSError as error:
+            status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            os.write(2, f"overseer: cannot execute {argv[0]}: {error.strerror}\n".encode())
+        finally:
+            os._exit(status)
+
+    def reap(self, leftover: Callable[[Child], None]) -> Iterator[tuple[Child, int]]:
+        """Collect everybody who has ended and return the children among them, with their status.
+
+        A child that was asked to leave has left when its whole process group has; `leftover` is told of
+        one that goes while others of its group stay. Of one that goes unasked the rest is killed.
+        Orphans that became ours are collected and mean nothing (D25).
+        """
+        while True:
+            try:
+                pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            child = self.by_pid.get(pid)
+            if child and child.status is None:
+                child.status = os.waitstatus_to_exitcode(wait_status)
+                if not (child.leaving and self._reaper):
+                    child.end()
+                elif child.has_company():
+                    leftover(child)
+        for child in list(self.by_pid.values()):
+            awaited = child.leaving and self._reaper and child.has_company()
+            if child.status is not None and not awaited:
+                del self.by_pid[child.pid]
+                yield child, child.status
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Find the children of a process, and theirs, as the kernel lists them (proc(5)); none without /proc."""
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for task in tasks:
+        try:
+            with open(f"/proc/{pid}/task/{task}/children") as listing:
+                found = [int(child) for child in listing.read().split()]
+        except OSError:
+            continue
+        for child in found:
+            yield child
+            yield from descendants(child)
+
+
+def is_terminal_job() -> bool:
+    """Whether standard input is our controlling terminal, so that a shell's job control is about us."""
+    try:
+        return os.isatty(0) and os.tcgetpgrp(0) > 0
+    except OSError:
+        return False
+
+
+def _send(call: Callable[[int, int], object], pid: int, number: int) -> bool:
+    try:
+        call(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""The control socket: operators ask here, one line of JSON a request, one line an answer.
+
+Whoever may open it and is root or our own user may ask; what he sends can be refused, never harm: a line has
+a length limit, a connection may be slow without holding anybody up, and there are at most a few of them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+from overseer import wire
+
+MOST = 32
+"""Connections at once; the oldest that waits for no answer makes room."""
+
+
+class Caller:
+    """One connection, and the names of its requests that are not answered yet."""
+
+    def __init__(self, channel: wire.Channel, asked: list[str]) -> None:
+        self.channel = channel
+        self.asked = asked
+
+
+class Control:
+    """The listening socket and its callers."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.callers: dict[int, Caller] = {}
+        self._number = 0
+
+    def accept(self) -> Caller | None:
+        """Take one connection, if its user may ask; return it, or None."""
+        try:
+            sock, _ = self.listener.accept()
+        except OSError:
+            return None
+        sock.setblocking(False)
+        channel = wire.Channel(sock)
+        if not _may_ask(sock):
+            _refuse(channel, "only root and the user of the service may ask")
+            return None
+        if len(self.callers) >= MOST:
+            idle = next((c for c in self.callers.values() if not c.asked), None)
+            if idle is None:
+                _refuse(channel, f"{MOST} others wait for their answers; try later")
+                return None
+            self.drop(idle)
+        return self.adopt(channel, [])
+
+    def adopt(self, channel: wire.Channel, asked: list[str]) -> Caller:
+        """Go on with a connection, a new one or the previous master's."""
+        self._number += 1
+        caller = self.callers[self._number] = Caller(channel, asked)
+        return caller
+
+    def drop(self, caller: Caller) -> None:
+        """End a connection."""
+        self.callers = {number: c for number, c in self.callers.items() if c is not caller}
+        caller.channel.close()
+
+    def whose(self, name: str) -> Caller | None:
+        """Find who waits for the answer to a request."""
+        return next((c for c in self.callers.values() if name in c.asked), None)
+
+
+def _refuse(channel: wire.Channel, reason: str) -> None:
+    channel.send({"type": "error", "reason": reason})
+    channel.close()
+
+
+def _may_ask(sock: socket.socket) -> bool:
+    """Ask the kernel who is there (SO_PEERCRED, unix(7)); elsewhere the mode of the path has to do."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return True
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    return uid in (0, os.geteuid())

@@ -1,0 +1,185 @@
+"""All that a master has, and how it goes from one master to the next.
+
+The launcher leaves a state for the first master as a master leaves one for its successor; there is one format
+and one way to read it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from overseer import settings, sockets, wire
+from overseer.errors import ProtocolError
+from overseer.facts import World
+from overseer.master import memory
+from overseer.master.children import Child, Children
+from overseer.master.control import Control
+from overseer.master.journal import Journal
+from overseer.master.listening import Listening
+from overseer.master.signals import Signals
+from overseer.master.updating import Updating
+from overseer.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+FORMAT = 1
+"""The version of the state; a master reads its own and older ones."""
+
+
+class Estate:
+    """The parts of a master, each of which does one job, and the tables they share."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        """Take over what a state describes. Raises `ProtocolError` where it cannot be read."""
+        self.world = read_world(state)
+        self.name: str = state["name"]  # of the program, for people
+        self.python: str = state["python"]
+        self.args: list[str] = state["args"]  # the program's own
+        self.job: bool = state["job"]  # of an interactive terminal
+        self.reaper: bool = state["reaper"]
+        self.began: float = state["began"]  # seconds since the epoch
+        self.launched = settings.from_data(state["settings"])
+        self.releases: dict[str, list[str]] = state["releases"]  # what to execute for each
+        self.settings = {int(n): settings.from_data(data) for n, data in state["agreed"].items()}
+        self.editions: dict[int, list[str]] = {int(n): list(e) for n, e in state["editions"].items()}
+        self.signals = Signals()
+        self.journal = Journal()
+        self.listening = Listening(
+            (text, sockets.adopt(fd, file=tuple(file) if file else None))
+            for text, fd, file in state["sockets"]
+        )
+        for n, texts in state["users"].items():
+            self.listening.claim(int(n), texts)
+        self.children = Children(self.signals, job=self.job, reaper=self.reaper)
+        self.updating = Updating(self.children, self.journal)
+        for left in state["children"]:
+            self._adopt(left)
+        self.control: Control | None = None
+        if state["control"] is not None:
+            self.control = Control(_socket(state["control"]))
+            for fd, rest, queued, asked in state["callers"]:
+                channel = wire.Channel(_socket(fd), rest.encode("latin-1"), queued.encode("latin-1"))
+                self.control.adopt(channel, asked)
+
+    def _adopt(self, left: dict[str, Any]) -> None:
+        sock = _socket(left["channel"])
+        channel = wire.Channel(sock, left["rest"].encode("latin-1"), left["queued"].encode("latin-1"))
+        child = Child(left["pid"], channel, left["born"], leads=left["leads"])
+        for name in _KEPT:
+            setattr(child, name, left[name])
+        self.children.by_pid[child.pid] = child
+        if not child.generation:
+            self.updating.child, self.updating.generation = child, left["updates"]
+
+    def as_state(self, world: World) -> dict[str, Any]:
+        """Return everything as data; the descriptors in it are to be kept open."""
+        callers = self.control.callers.values() if self.control else ()
+        return {
+            "format": FORMAT,
+            "overseer": VERSION,
+            "name": self.name,
+            "python": self.python,
+            "args": self.args,
+            "job": self.job,
+            "reaper": self.reaper,
+            "began": self.began,
+            "settings": settings.to_data(self.launched),
+            "world": memory.to_json(world),
+            "releases": self.releases,
+            "agreed": {str(n): settings.to_data(agreed) for n, agreed in self.settings.items()},
+            "editions": {str(n): edition for n, edition in self.editions.items()},
+            "sockets": [
+                [text, sock.fileno(), sockets.file_of(sock)] for text, sock in self.listening.bound()
+            ],
+            "users": {str(n): texts for n, texts in self.listening.users().items()},
+            "children": [self._leave(child) for child in self.children.by_pid.values()],
+            "control": self.control.listener.fileno() if self.control else None,
+            "callers": [
+                [c.channel.fileno(), _text(c.channel.lines.rest), _text(c.channel.queued), c.asked]
+                for c in callers
+            ],
+        }
+
+    def _leave(self, child: Child) -> dict[str, Any]:
+        return {
+            "pid": child.pid,
+            "channel": child.channel.fileno(),
+            "rest": _text(child.channel.lines.rest),
+            "queued": _text(child.channel.queued),
+            "born": child.born,
+            "leads": child.leads,
+            "updates": self.updating.generation,
+            **{name: getattr(child, name) for name in _KEPT},
+        }
+
+    def descriptors(self) -> list[int]:
+        """Return every descriptor the next master needs."""
+        found = [sock.fileno() for _, sock in self.listening.bound()]
+        found += [child.channel.fileno() for child in self.children.by_pid.values()]
+        if self.control:
+            found += [self.control.listener.fileno()]
+            found += [caller.channel.fileno() for caller in self.control.callers.values()]
+        return found
+
+    def status(self, world: World, now: float) -> dict[str, Any]:
+        """Return what an operator may want to know."""
+        return {
+            "pid": os.getpid(),
+            "overseer": VERSION,
+            "name": self.name,
+            "began": self.began,
+            "current": world.current,
+            "wanted": world.wanted,
+            "held": sorted(world.held),
+            "life": world.life.value,
+            "generations": [
+                {
+                    "number": g.number,
+                    "release": g.release,
+                    "phase": g.phase.value,
+                    "version": self.settings[g.number].version if g.number in self.settings else "",
+                    "workers": [
+                        {
+                            "number": w.number,
+                            "stage": w.stage.value,
+                            "pid": child.pid,
+                            "age": now - child.born,
+                        }
+                        for w in g.workers
+                        for child in self.children.by_pid.values()
+                        if (child.generation, child.worker) == (g.number, w.number)
+                    ],
+                }
+                for g in world.generations
+            ],
+            "sockets": [text for text, _ in self.listening.bound()],
+            "updater": self.updating.child.pid if self.updating.child else None,
+        }
+
+
+_KEPT = ("leaving", "status", "generation", "worker", "several", "greeted", "noise")
+
+
+def read_world(state: Mapping[str, Any]) -> World:
+    """Read the world out of a state. Raises `ProtocolError` for one that this version cannot read."""
+    if state.get("format", 0) > FORMAT:
+        raise ProtocolError(f"state format {state['format']}; this master, {VERSION}, reads up to {FORMAT}")
+    world = memory.from_json(state["world"])
+    if not isinstance(world, World):
+        raise ProtocolError("the state has no world in it")
+    return world
+
+
+def _socket(fd: int) -> socket.socket:
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    os.set_inheritable(fd, False)
+    return sock
+
+
+def _text(data: bytes) -> str:
+    return data.decode("latin-1")

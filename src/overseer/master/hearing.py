@@ -1,0 +1,102 @@
+"""What children say, made into events; what means nothing is counted and logged, and does no harm."""
+
+from __future__ import annotations
+
+from overseer import wire
+from overseer.errors import AddressError, ConfigError
+from overseer.facts import Asked, Event, Failed, Hello, Ready, Staged, Wish
+from overseer.master.journal import DEBUG, INFO, WARNING
+from overseer.settings import from_data
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from overseer.master.children import Child
+    from overseer.master.estate import Estate
+
+_EDITION = ("overseer", "package", "python")  # of a generation: what another master would be made of
+
+_LOGGED = 10
+"""Lines without meaning that are logged of one child; the rest is counted."""
+
+
+def hear_worker(  # noqa: PLR0911 - a table
+    estate: Estate, child: Child, word: wire.Word | wire.Malformed
+) -> Event | None:
+    """Return what a worker's word means, if anything."""
+    n, w = child.generation, child.worker
+    if isinstance(word, wire.Malformed):
+        _count(estate, child, word)
+        return None
+    match word:
+        case {"type": "hello", "protocol": int(protocol), "config": dict(config)} if not child.greeted:
+            child.greeted = True
+            return _hello(estate, child, protocol, config, word)
+        case {"type": "ready"}:
+            return Ready(n, w)
+        case {"type": "fail", "reason": str(reason)}:
+            estate.journal.say(f"{child.name} says that it will not do: {reason}", WARNING)
+            return Failed(n, reason)
+        case {"type": "restart", "id": int(number)}:
+            return Asked(f"p{child.pid}:{number}", Wish.RESTART)
+        case {"type": "stop"}:
+            return Asked("", Wish.STOP)
+        case _:
+            _count(estate, child, word)
+            return None
+
+
+def _hello(
+    estate: Estate, child: Child, protocol: int, config: dict[str, Any], word: wire.Word
+) -> Hello | Failed:
+    """The first worker of a generation speaks for its release: its addresses are bound before it is let in."""
+    n = child.generation
+    try:
+        if protocol > wire.PROTOCOL:
+            raise ConfigError("overseer", f"speaks protocol {protocol}, not {wire.PROTOCOL}")  # noqa: TRY301
+        settings = from_data(config)
+        if n not in estate.settings:
+            estate.listening.claim(n, settings.addresses)
+            estate.settings[n] = settings
+            estate.editions[n] = [str(word.get(part, "")) for part in _EDITION]
+    except (ConfigError, AddressError) as error:
+        estate.journal.say(f"{child.name} cannot be let in: {error}", WARNING)
+        return Failed(n, str(error))
+    return Hello(n, child.worker, estate.settings[n].policy)
+
+
+def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed) -> Event | None:
+    """Return what the updater's word means, if anything."""
+    if isinstance(word, wire.Malformed):
+        _count(estate, child, word)
+        return None
+    match word:
+        case {"type": "staged", "release": str(release), "argv": [str(), *_] as argv}:
+            estate.releases[release] = [str(item) for item in argv]
+            version = word.get("version") or "not told"
+            estate.journal.say(f"release {release[:12]} is staged, version {version}")
+            return Staged(release)
+        case {"type": "say", "level": str(level), "text": str(text)}:
+            estate.journal.say(f"updater: {text}", {"debug": DEBUG, "info": INFO}.get(level, WARNING))
+        case {"type": "hello"}:
+            estate.updating.greeted(child, str(word.get("current", "")), estate.world)
+        case {"type": "promoted" | "installed"}:
+            estate.updating.published(child)
+        case {"type": "failed", "release": str(release), "reason": str(reason)}:
+            estate.journal.say(f"updater: release {release[:12]}: {reason}", WARNING)
+        case _:
+            _count(estate, child, word)
+    return None
+
+
+def tell_noise(estate: Estate, child: Child) -> None:
+    """Say, at its end, how much more there was than was logged."""
+    if child.noise > _LOGGED:
+        estate.journal.say(f"{child.name} sent {child.noise - _LOGGED} more words without meaning", WARNING)
+
+
+def _count(estate: Estate, child: Child, word: wire.Word | wire.Malformed) -> None:
+    child.noise += 1
+    if child.noise <= _LOGGED:
+        estate.journal.say(f"{child.name} sent a word that means nothing here: {str(word)[:100]}", WARNING)

@@ -1,0 +1,83 @@
+"""The sockets of the master: bound once, shared by generations, closed after the last user (D3, D21)."""
+
+from __future__ import annotations
+
+from overseer import addresses, sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Sequence
+
+
+class Listening:
+    """What is listened on, by the identity of the address, and which generations use it."""
+
+    def __init__(self, bound: Iterable[tuple[str, socket.socket]] = ()) -> None:
+        """Take over sockets that are bound already: (address as text, socket)."""
+        self._bound: dict[str, tuple[addresses.Address, socket.socket]] = {}
+        self._users: dict[int, list[str]] = {}
+        bound = list(bound)
+        for (key, address), (_, sock) in zip(_identified(text for text, _ in bound), bound, strict=True):
+            self._bound[key] = (address, sock)
+
+    def claim(self, generation: int, texts: Sequence[str]) -> None:
+        """Have every address of a generation bound, in its order; what is bound already is shared.
+
+        Raises `AddressError`, and leaves nothing bound that was not before.
+        """
+        wanted = _identified(texts)
+        fresh: list[str] = []
+        try:
+            for key, address in wanted:
+                if key not in self._bound:
+                    self._bound[key] = (address, sockets.bind(address))
+                    fresh.append(key)
+        except Exception:
+            for key in fresh:
+                self._close(key)
+            raise
+        self._users[generation] = [key for key, _ in wanted]
+
+    def of(self, generation: int) -> list[socket.socket]:
+        """Return the sockets of a generation, in the order of its addresses."""
+        return [self._bound[key][1] for key in self._users.get(generation, [])]
+
+    def users(self) -> dict[int, list[str]]:
+        """Return the addresses each generation uses, as text, for the next master."""
+        return {n: [self._bound[key][0].text for key in keys] for n, keys in self._users.items()}
+
+    def release(self, generation: int) -> list[str]:
+        """A generation has left: close what nobody uses any more, and return it as text.
+
+        What the service manager gave us stays: it cannot be had again.
+        """
+        self._users.pop(generation, None)
+        used = {key for keys in self._users.values() for key in keys}
+        gone = [key for key, (address, _) in self._bound.items() if key not in used and address.kind != "fd"]
+        return [self._close(key) for key in gone]
+
+    def bound(self) -> list[tuple[str, socket.socket]]:
+        """Return everything that is bound: (address as text, socket)."""
+        return [(address.text, sock) for address, sock in self._bound.values()]
+
+    def close(self) -> None:
+        """Close everything, for good: the paths of Unix sockets go, too."""
+        for key in list(self._bound):
+            self._close(key)
+
+    def _close(self, key: str) -> str:
+        address, sock = self._bound.pop(key)
+        if address.kind == "unix":
+            sockets.unlink_if_ours(sock)
+        sock.close()
+        return address.text
+
+
+def _identified(texts: Iterable[str]) -> list[tuple[str, addresses.Address]]:
+    """Read addresses and tell apart those that are the same: port 0 twice is two ports."""
+    found: list[tuple[str, addresses.Address]] = []
+    for address in map(addresses.parse, texts):
+        before = sum(1 for _, other in found if other.key == address.key)
+        found.append((f"{address.key}#{before}" if before else address.key, address))
+    return found

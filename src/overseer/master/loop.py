@@ -1,0 +1,346 @@
+"""The master's loop: wait for one thing, tell the heart, do what it says.
+
+There is one wait with one deadline. Everything that happens becomes an event for `machine.step`, and every
+action that comes back is done by a module of its own; a failure of mechanism is an event again. Nothing is
+decided here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from math import inf
+
+from overseer import machine, wire
+from overseer.facts import (
+    Action,
+    Admit,
+    Answer,
+    Asked,
+    Drain,
+    Event,
+    Exit,
+    Exited,
+    Finish,
+    GiveUp,
+    Halt,
+    Install,
+    Kill,
+    Life,
+    Outcome,
+    Phase,
+    Presume,
+    Promote,
+    Serve,
+    Spawn,
+    Start,
+    Tick,
+    Wish,
+)
+from overseer.master import hearing, succession
+from overseer.master import signals as signalling
+from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
+from overseer.master.watch import Watch
+from overseer.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overseer.facts import Request, World
+    from overseer.master.children import Child
+    from overseer.master.control import Caller
+    from overseer.master.estate import Estate
+    from overseer.settings import Settings
+    from overseer.wire import Malformed, Word
+
+_NO_PROCESS = 71
+"""The status of a worker that could not even be forked (EX_OSERR, sysexits.h)."""
+
+
+class Master:
+    """The loop itself; what it works on is its `estate`."""
+
+    def __init__(self, estate: Estate) -> None:
+        self.estate = estate
+        self.world = estate.world
+        self._say = estate.journal.say
+        self._watch = Watch()
+        self._events: list[Event] = []
+        self._asked = 0  # requests of this master's callers so far
+        self._interrupted = False
+        self._restart_signal = 0
+        self._heir: tuple[str, str] | None = None  # the next master: its interpreter and its package
+        self._refused = {VERSION}  # versions of overseer that are not worth a trial
+        estate.signals.take(*signalling.STOP, *signalling.HALT, *signalling.FORWARDED)
+        if not estate.job:
+            estate.signals.take(*signalling.TERMINAL)
+        self._apply(estate.settings.get(self._serving(), estate.launched))
+        self._watch.add(estate.signals, self._take_signals)
+        for child in estate.children.by_pid.values():
+            self._listen_to(child)
+        if estate.control:
+            self._watch.add(estate.control.listener, self._take_caller)
+            for caller in estate.control.callers.values():
+                self._attend(caller)
+
+    def run(self) -> int:
+        """Go on until the last generation has left; return the program's status."""
+        self._reap()  # whoever ended while the master became this one
+        self._feed(Tick())
+        while self.world.life is not Life.DONE:
+            self._keep_updater()
+            if self._heir:
+                self._succeed(*self._heir)
+            now = time.monotonic()
+            alarm = min(machine.alarm(self.world, now), self.estate.updating.alarm(now))
+            self._watch.wait(None if alarm == inf else max(0.0, alarm - now))
+            self._feed(Tick())
+            self.estate.journal.flush()
+        self._say(f"exits: {machine.ending(self.world.status)}", DEBUG)
+        self.estate.updating.stop()
+        self.estate.listening.close()
+        return self.world.status
+
+    # -- what happens --------------------------------------------------------------------------------------
+
+    def _feed(self, event: Event) -> None:
+        """Tell the heart and do what it says; what fails meanwhile is told to it next."""
+        self._events.append(event)
+        while self._events:
+            before, now = self.world, time.monotonic()
+            self.world, actions = machine.step(before, self._events.pop(0), now)
+            for action in actions:
+                self._do(action, now)
+            self._notice(before)
+
+    def _notice(self, before: World) -> None:
+        """What became true in this step, and matters outside of the heart."""
+        for release in sorted(self.world.held - before.held):
+            failed = (g.failed for g in self.world.generations if g.release == release and g.failed)
+            reason = next(failed, self.world.reason)
+            self._say(f"release {release[:12]} is held, and not started again by itself: {reason}", WARNING)
+            self.estate.updating.tell({"type": "reject", "release": release, "reason": reason})
+        for n in {g.number for g in before.generations} - {g.number for g in self.world.generations}:
+            self.estate.settings.pop(n, None)
+            self.estate.editions.pop(n, None)
+            for text in self.estate.listening.release(n):
+                self._say(f"{text} is closed: no generation listens there any more")
+
+    def _take_signals(self) -> None:
+        for number in self.estate.signals.read():
+            self._say(f"takes {signal.Signals(number).name}", DEBUG)
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number in signalling.HALT or (number == signal.SIGINT and self._interrupted):
+                self._feed(Halt())
+            elif number in signalling.STOP:
+                self._interrupted = self._interrupted or number == signal.SIGINT
+                self._feed(Asked("", Wish.STOP))
+            elif number == self._restart_signal:
+                self._feed(Asked("", Wish.RESTART))
+            else:  # to whoever serves; before anybody does, to whoever is about to
+                for child in self._workers(self._serving() or self.world.started):
+                    child.signal(number)
+
+    def _reap(self) -> None:
+        now = time.monotonic()
+        for child, status in self.estate.children.reap(self._tell_leftover):
+            while (words := child.channel.receive()) is not None:  # its last words come before its end
+                if not words:
+                    break
+                self._hear(child, words)
+            self._watch.drop(child.channel)
+            child.channel.close()
+            hearing.tell_noise(self.estate, child)
+            if not child.generation:
+                self.estate.updating.ended(child, status, now)
+                continue
+            g = next((g for g in self.world.generations if g.number == child.generation), None)
+            how = f"after {now - child.born:.2f} s: {machine.ending(status)}"
+            if g is None or g.phase is Phase.DRAINING:
+                running = self.world.life is Life.RUNNING
+                self._say(f"{child.name} left {how}", INFO if running else DEBUG)
+            else:
+                self._say(f"{child.name} ended unasked while {g.phase.value}, {how}", WARNING)
+            self._feed(Exited(child.generation, child.worker, status))
+
+    def _tell_leftover(self, child: Child) -> None:
+        self._say(f"{child.name} has ended, others of its process group have not: they are asked to")
+        child.hurry_company()
+
+    def _listen_to(self, child: Child) -> None:
+        self._watch.add_channel(child.channel, lambda words: self._hear(child, words or []))
+
+    def _hear(self, child: Child, words: list[Word | Malformed]) -> None:
+        hear = hearing.hear_worker if child.generation else hearing.hear_updater
+        for word in words:
+            if event := hear(self.estate, child, word):
+                self._feed(event)
+
+    # -- what to do ----------------------------------------------------------------------------------------
+
+    def _do(self, action: Action, now: float) -> None:  # noqa: C901, PLR0912 - a table
+        estate, first = self.estate, self.world.started <= 1
+        match action:
+            case Start(n, release):
+                self._say(f"generation {n} starts, release {release[:12]}", DEBUG if first else INFO)
+            case Spawn(n, w, release):
+                self._spawn(n, w, release, now)
+            case Admit(n, w):
+                for child in self._workers(n, w):
+                    self._welcome(child)
+            case Presume(n, w):
+                self._say(f"worker {w} of generation {n} has been alive long enough to count as ready", DEBUG)
+            case Serve(n):
+                age = now - min((child.born for child in self._workers(n)), default=now)
+                self._say(f"generation {n} serves, {age:.2f} s after its start", DEBUG if first else INFO)
+                self._apply(estate.settings.get(n, estate.launched))
+                self._consider_heir(n)
+            case GiveUp(n, reason):
+                self._say(f"generation {n} is given up: {reason}", WARNING)
+            case Drain(n):
+                self._say(f"generation {n} drains", INFO if self.world.life is Life.RUNNING else DEBUG)
+                for child in self._workers(n):
+                    self._ask_to_leave(child)
+            case Kill(n, w, reason):
+                for child in self._workers(n, w):
+                    self._say(f"{child.name} is killed {now - child.born:.2f} s old: {reason}", WARNING)
+                    child.end()
+            case Promote(n, release):
+                self._say(f"release {release[:12]} is current: generation {n} has served its probation")
+                estate.updating.tell({"type": "promote", "release": release})
+                self._consider_heir(n)
+            case Install(release):
+                self._say(f"release {release[:12]} is to be installed; the next start takes it")
+                estate.updating.tell({"type": "install", "release": release})
+            case Answer(request, outcome, detail):
+                self._answer(request, outcome, detail)
+            case Finish(status):
+                self._say(f"the program has ended: {machine.ending(status)}", DEBUG)
+            case Exit():
+                pass  # the loop sees that life is done
+
+    def _spawn(self, n: int, w: int, release: str, now: float) -> None:
+        argv = [*self.estate.releases[release], *self.estate.args]
+        try:
+            child = self.estate.children.spawn(argv, os.environ, "program", now)
+        except OSError as error:
+            self._say(f"generation {n}: no process could be started: {error.strerror}", WARNING)
+            self._events.append(Exited(n, w, _NO_PROCESS))
+            return
+        child.generation, child.worker = n, w
+        child.several = self.world.policy.workers > 1
+        self._listen_to(child)
+
+    def _welcome(self, child: Child) -> None:
+        """Let a worker in: who it is, and its listeners, in as many messages as the kernel needs."""
+        fds = [sock.fileno() for sock in self.estate.listening.of(child.generation)]
+        release = next(g.release for g in self.world.generations if g.number == child.generation)
+        word = {"generation": child.generation, "worker": child.worker, "release": release, "fds": len(fds)}
+        child.channel.send({"type": "welcome", **word}, fds[: wire.MAX_FDS])
+        for at in range(wire.MAX_FDS, len(fds), wire.MAX_FDS):
+            child.channel.send({"type": "listeners"}, fds[at : at + wire.MAX_FDS])
+
+    def _ask_to_leave(self, child: Child) -> None:
+        child.leaving = True
+        child.channel.send({"type": "drain"})
+        if not child.greeted:  # it cannot hear us yet, and serves nobody
+            child.signal(signal.SIGTERM)
+
+    def _apply(self, settings: Settings) -> None:
+        """The restart signal and what is logged follow whoever serves."""
+        self._restart_signal = settings.restart_signal
+        self.estate.signals.take(settings.restart_signal)
+        self.estate.journal.level = DEBUG if settings.debug else ERROR if settings.no_warn else INFO
+
+    def _keep_updater(self) -> None:
+        """One updater, of the release that is current, if whoever serves has a fetcher."""
+        serving = machine.newest(self.world, Phase.SERVING)
+        if serving is None or self.world.life is not Life.RUNNING:
+            return
+        if not self.estate.settings.get(serving.number, self.estate.launched).fetches:
+            self.estate.updating.stop()
+            return
+        updating = self.estate.updating
+        on_probation = serving.release != self.world.current
+        generation = updating.generation if on_probation else serving.number
+        argv = [*self.estate.releases[self.world.current], *self.estate.args]
+        if child := updating.keep(argv, generation, time.monotonic()):
+            self._listen_to(child)
+
+    # -- operators -----------------------------------------------------------------------------------------
+
+    def _take_caller(self) -> None:
+        if self.estate.control and (caller := self.estate.control.accept()):
+            self._attend(caller)
+
+    def _attend(self, caller: Caller) -> None:
+        def heard(words: list[Word | Malformed] | None) -> None:
+            if words is None:
+                self._watch.drop(caller.channel)
+                if self.estate.control:
+                    self.estate.control.drop(caller)
+            for word in words or []:
+                self._serve_caller(caller, word)
+
+        self._watch.add_channel(caller.channel, heard)
+
+    def _serve_caller(self, caller: Caller, word: Word | Malformed) -> None:
+        match word:
+            case {"type": "restart" | "stop" as wish}:
+                self._asked += 1
+                name = f"{os.getpid()}-{time.monotonic_ns()}-{self._asked}"
+                caller.asked.append(name)
+                self._feed(Asked(name, Wish(wish)))
+            case {"type": "status"}:
+                caller.channel.send({"type": "status", **self.estate.status(self.world, time.monotonic())})
+            case {"type": "reexec"}:
+                caller.channel.send({"type": "answer", "outcome": "done", "detail": "the master starts anew"})
+                self._heir = (self.estate.python, os.path.dirname(os.path.dirname(__file__)))
+            case wire.Malformed():
+                caller.channel.send({"type": "error", "reason": str(word)})
+            case _:
+                reason = f"{word['type']!r} is none of restart, stop, status, reexec"
+                caller.channel.send({"type": "error", "reason": reason})
+
+    def _answer(self, request: Request, outcome: Outcome, detail: str) -> None:
+        answer = {"type": "answer", "outcome": outcome.value, "detail": detail}
+        control, children = self.estate.control, self.estate.children.by_pid.values()
+        pid, _, number = request.name.partition(":")
+        if control and (caller := control.whose(request.name)):
+            caller.asked.remove(request.name)
+            caller.channel.send(answer)
+        for child in children:
+            if number and f"p{child.pid}" == pid:
+                child.channel.send({**answer, "id": int(number)})
+        if outcome is Outcome.FAILED:
+            serving = self._serving()
+            stays = f"; generation {serving} serves on" if serving else ""
+            self._say(f"a restart failed: {detail}{stays}", WARNING)
+
+    # -- the next master -----------------------------------------------------------------------------------
+
+    def _consider_heir(self, n: int) -> None:
+        """A committed release that brings another overseer brings another master, too (D19)."""
+        g = next((g for g in self.world.generations if g.number == n), None)
+        version, package, python = self.estate.editions.get(n, (VERSION, "", ""))
+        if g and g.release == self.world.current and version not in self._refused:
+            self._refused.add(version)
+            self._say(f"generation {n} brings overseer {version}: the master, {VERSION}, becomes that")
+            self._heir = (python, package)
+
+    def _succeed(self, python: str, package: str) -> None:
+        self._heir = None
+        state = self.estate.as_state(self.world)
+        failure = succession.become(state | {"python": python}, python, package, self.estate.descriptors())
+        self._say(f"the master stays as it is, {VERSION}: {failure}", WARNING)
+
+    # -- who is who ----------------------------------------------------------------------------------------
+
+    def _serving(self) -> int:
+        serving = machine.newest(self.world, Phase.SERVING)
+        return serving.number if serving else 0
+
+    def _workers(self, n: int, w: int = 0) -> list[Child]:
+        children = self.estate.children.by_pid.values()
+        return [child for child in children if child.generation == n and w in (0, child.worker)]

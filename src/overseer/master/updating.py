@@ -1,0 +1,110 @@
+"""The updater of the master: one process that may crash, hang or leak, kept running with backoff.
+
+It runs the release that is current, never one on probation, and is replaced when another generation serves
+that release, so that its configuration is never older than the program's.
+"""
+
+from __future__ import annotations
+
+import os
+from math import inf
+
+from overseer.machine import ending
+from overseer.master.journal import DEBUG, WARNING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from overseer.facts import World
+    from overseer.master.children import Child, Children
+    from overseer.master.journal import Journal
+    from overseer.wire import Word
+
+_LONGEST = 60.0  # seconds between two tries
+_SOUND = 60.0  # seconds of life after which an end is the first again
+
+
+class Updating:
+    """Whether there is an updater, for which generation, and when the next may be started."""
+
+    def __init__(self, children: Children, journal: Journal) -> None:
+        self.child: Child | None = None
+        self.generation = 0
+        self.owed: list[Word] = []  # what the next one has to be told
+        self._children = children
+        self._journal = journal
+        self._failures = 0
+        self._not_before = -inf
+
+    def keep(self, argv: Sequence[str], generation: int, now: float) -> Child | None:
+        """Make sure the updater is that of `generation`; return a child that was started for it."""
+        if self.child:
+            if generation != self.generation and not self.child.leaving and not self._publishing:
+                self.stop()
+            return None
+        if now < self._not_before:
+            return None
+        try:
+            self.child = self._children.spawn(argv, os.environ, "updater", now)
+        except OSError as error:
+            self._journal.say(f"the updater could not be started: {error.strerror}", WARNING)
+            self._fail(now)
+            return None
+        self.generation = generation
+        return self.child
+
+    @property
+    def _publishing(self) -> bool:
+        """Whether a word is out whose answer is worth waiting for."""
+        return bool(self.owed)
+
+    def alarm(self, now: float) -> float:
+        """Return when the next one may be started; inf when nothing is waited for."""
+        return self._not_before if self.child is None and self._not_before > now else inf
+
+    def tell(self, word: Word) -> None:
+        """Say something about a release that the store has to remember, now or to the next updater."""
+        if word["type"] in ("promote", "install"):
+            self.owed = [word]
+        if self.child and self.child.greeted:
+            self.child.channel.send(word)
+
+    def greeted(self, child: Child, current: str, world: World) -> None:
+        """It has looked into its store: tell it what it does not know."""
+        child.greeted = True
+        for release in sorted(world.held):
+            child.channel.send({"type": "reject", "release": release, "reason": "failed before"})
+        if current not in ("", world.current) and not self.owed:
+            self.owed = [{"type": "promote", "release": world.current}]
+        for word in self.owed:
+            child.channel.send(word)
+
+    def published(self, child: Child) -> None:
+        """What was asked for is on disk."""
+        if child is self.child:
+            self.owed = []
+
+    def ended(self, child: Child, status: int, now: float) -> None:
+        """It has gone; unasked, the next one waits, longer each time."""
+        if child is not self.child:
+            return
+        self.child = None
+        if child.leaving:
+            return
+        if now >= child.born + _SOUND:
+            self._failures = 0
+        self._fail(now)
+        wait = self._not_before - now
+        self._journal.say(f"the updater ended unasked: {ending(status)}; the next in {wait:g} s", WARNING)
+
+    def stop(self) -> None:
+        """Ask it to leave: the end of its channel says so."""
+        if self.child and not self.child.leaving:
+            self.child.leaving = True
+            self.child.hang_up()
+            self._journal.say("the updater is asked to leave", DEBUG)
+
+    def _fail(self, now: float) -> None:
+        self._failures += 1
+        self._not_before = now + min(_LONGEST, 2.0 ** min(self._failures - 1, 6))

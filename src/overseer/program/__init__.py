@@ -1,0 +1,1 @@
+"""What the user's program holds: its state, its listeners, and the link to the master."""

@@ -1,0 +1,93 @@
+"""The moment a program is asked to leave: for threads, for asyncio, and as a descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+_log = logging.getLogger("overseer")
+
+
+class Draining:
+    """An event that is set once, when the program shall finish what it has and leave.
+
+    Threads ask `is_set()` or block in `wait(timeout)`; coroutines `await` it; whoever has a selector waits
+    until `fileno()` is readable (it stays so). Setting it is the link's business.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], object]] = []
+        self._reader, self._writer = os.pipe()
+
+    def is_set(self) -> bool:
+        """Tell whether the program was asked to leave."""
+        return self._event.is_set()
+
+    __bool__ = is_set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until then, or for `timeout` seconds; return whether it has come."""
+        return self._event.wait(timeout)
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes, and stays, readable then."""
+        return self._reader
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Wait for it in asyncio; any number of tasks may."""
+        return self._wait_in_loop().__await__()
+
+    async def _wait_in_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        come = loop.create_future()
+
+        def settle() -> None:
+            if not come.done():
+                come.set_result(None)
+
+        def tell() -> None:
+            try:
+                loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits there any more
+
+        self.call(tell)
+        try:
+            await come
+        finally:
+            with self._lock:
+                if tell in self._callbacks:
+                    self._callbacks.remove(tell)
+
+    def call(self, callback: Callable[[], object]) -> None:
+        """Have `callback()` called then, once, in a thread of overseer; at once if it has come already."""
+        with self._lock:
+            if not self._event.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def begin(self, reason: str) -> None:
+        """Let it be then. Only the first call does anything."""
+        with self._lock:
+            if self._event.is_set():
+                return
+            self.reason = reason
+            self._event.set()
+            # A byte that nobody reads, rather than a close: forked processes hold the writing end as well.
+            os.write(self._writer, b"!")
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - it is the program's, and the others must be called
+                _log.exception("a callback given to on_drain failed; the others are called")

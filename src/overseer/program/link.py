@@ -1,0 +1,159 @@
+"""The program's end of the channel: hello, welcome, and from then on a thread that listens for the rest."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from overseer import wire
+from overseer.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from overseer.wire import Word
+
+_log = logging.getLogger("overseer")
+
+
+class Link:
+    """Words to and from the master. After `listen` any thread and any signal handler may use it."""
+
+    def __init__(self, fd: int | None) -> None:
+        """Take the descriptor of the channel; None where there is no master: then nothing is ever said."""
+        self._channel: wire.Channel | None = None
+        if fd is not None:
+            sock = socket.socket(fileno=fd)
+            sock.setblocking(False)
+            self._channel = wire.Channel(sock)
+        self._lock = threading.Lock()
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._asked = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no master, or none any more."""
+        return self._channel is None
+
+    def _forget(self) -> None:
+        """A forked process is not the one the master knows: it has nothing to say."""
+        if self._channel:
+            self._channel.close()
+            self._channel = None
+
+    def greet(self, hello: Word) -> tuple[Word, list[int]] | None:
+        """Say hello and wait to be let in. Return the welcome and the listeners' descriptors.
+
+        Return None when we are asked to leave instead, or when the master has gone.
+        """
+        channel = self._channel
+        assert channel is not None
+        self.say(hello)
+        welcome: Word | None = None
+        while True:
+            poll = select.poll()
+            poll.register(channel.fileno(), select.POLLIN | (select.POLLOUT if channel.wants_write else 0))
+            poll.poll()
+            channel.flush()
+            words = channel.receive(with_fds=True)
+            if words is None:
+                return None
+            for word in words:
+                if isinstance(word, wire.Malformed):
+                    raise ProtocolError(f"the master sent {word}")
+                if word["type"] == "drain":
+                    return None
+                welcome = word if word["type"] == "welcome" else welcome
+            if welcome and len(channel.fds) >= int(welcome["fds"]):
+                return welcome, channel.fds
+
+    def listen(
+        self, heard: Callable[[Word], None], lost: Callable[[], None], signalled: Callable[[int], None]
+    ) -> None:
+        """Start the thread that waits for the master's words, for its end, and for `signal_came`."""
+
+        def wait() -> None:
+            poll = select.poll()
+            poll.register(self._reader, select.POLLIN)
+            while True:
+                if self._channel:
+                    poll.register(self._channel.fileno(), select.POLLIN | self._wants_write())
+                for fd, mask in poll.poll():
+                    if fd == self._reader:
+                        for number in os.read(fd, 4096):
+                            if number:
+                                signalled(number)
+                    elif self._channel and not self._hear(mask, heard):
+                        poll.unregister(fd)
+                        self._forget()
+                        lost()
+
+        threading.Thread(target=wait, name="overseer", daemon=True).start()
+
+    def _wants_write(self) -> int:
+        with self._lock:
+            return select.POLLOUT if self._channel and self._channel.wants_write else 0
+
+    def _hear(self, mask: int, heard: Callable[[Word], None]) -> bool:
+        assert self._channel is not None
+        if mask & select.POLLOUT:
+            with self._lock:
+                self._channel.flush()
+        if not mask & ~select.POLLOUT:
+            return True
+        words = self._channel.receive()
+        for word in words or []:
+            if isinstance(word, wire.Malformed):
+                _log.warning("the master sent %s", word)
+            else:
+                heard(word)
+        return words is not None
+
+    def say(self, word: Word) -> None:
+        """Tell the master something; nothing happens where there is none."""
+        with self._lock:
+            if self._channel:
+                self._channel.send(word)
+                waits = self._channel.wants_write
+            else:
+                waits = False
+        if waits:
+            self._wake(0)
+
+    def ask_for_restart(self) -> None:
+        """Ask the master for a restart; how it ended is told to `heard`, with the same number."""
+        with self._lock:
+            self._asked += 1
+            number = self._asked
+        self.say({"type": "restart", "id": number})
+
+    def signal_came(self, number: int, _frame: object = None) -> None:
+        """Queue a signal for the thread: a handler may run where a lock is held already."""
+        self._wake(number)
+
+    def _wake(self, number: int) -> None:
+        try:
+            os.write(self._writer, bytes([number]))
+        except BlockingIOError:
+            return  # it has plenty to wake up for
+
+
+def outlive(seconds: float) -> None:
+    """The master has gone: let the program drain for so long, then end it and its process group (D26)."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        _log.error("the master is gone and the program still here after %g s: it is ended", seconds)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=end, name="overseer-end", daemon=True).start()

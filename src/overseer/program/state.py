@@ -1,0 +1,94 @@
+"""What a program is told about itself, and what it can say."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from overseer.program.draining import Draining
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from overseer.program.listener import Listener
+
+
+def _nothing(*_: object) -> None:
+    """Say nothing: there is no master."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """The one argument of a program.
+
+    A program says nothing about restarts but what it has to: it serves on its `listeners`, may say `ready()`
+    when it can, and leaves when `draining` is set.
+    """
+
+    enabled: bool = False
+    """Whether a master runs this program."""
+    id: str = ""
+    """SHA-256 of the running binary, in hex; empty where there is no single file."""
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When this process was let in."""
+    listeners: Sequence[Listener] = ()
+    """The listeners, in the order of the Config's addresses."""
+    addresses: Sequence[str] = ()
+    """The addresses of the Config, in their order."""
+    bin_path: str = ""
+    """The file that runs; for a release from the store, its place there."""
+    version: str = ""
+    """The Config's version."""
+    generation: int = 0
+    """Which run of the program this is, counted from 1 by the master; 0 without one."""
+    worker: int = 0
+    """Which process of its generation this is, counted from 1; a replacement gets a new number."""
+    draining: Draining = field(default_factory=Draining)
+    """Set when the program shall finish what it has and leave; see `Draining`."""
+    say: Callable[[str, str], None] = field(default=_nothing, repr=False)
+    """How `ready` and `fail` reach the master."""
+
+    @property
+    def listener(self) -> Listener | None:
+        """The first listener, or None where there is no address."""
+        return self.listeners[0] if self.listeners else None
+
+    @property
+    def address(self) -> str:
+        """The first address, or nothing."""
+        return self.addresses[0] if self.addresses else ""
+
+    @property
+    def graceful_shutdown(self) -> Draining:
+        """The original's name for `draining`."""
+        return self.draining
+
+    def ready(self) -> None:
+        """Say that the program serves: the generation before may drain. Saying it again does nothing."""
+        self.say("ready", "")
+
+    def fail(self, reason: str) -> None:
+        """Say that this release will not do; on probation it is rolled back, with this reason in the log."""
+        self.say("fail", reason)
+
+    def on_drain(self, callback: Callable[[], object]) -> None:
+        """Have `callback()` called when draining starts, in a thread of overseer; at once if it has."""
+        self.draining.call(callback)
+
+
+def digest(path: str) -> str:
+    """Return the SHA-256 of a file in hex, or nothing where it cannot be read."""
+    if not os.path.isfile(path):
+        return ""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+DISABLED_STATE = State()
+"""What a program holds that no master runs: not enabled, no listeners."""

@@ -1,0 +1,102 @@
+"""What the master has to know of a Config: plain data that travels in a hello and survives a re-exec.
+
+The callables of a Config never leave the process they were made in; everything else does, so that timeouts,
+addresses and signals follow the release (D20, D21).
+"""
+
+from __future__ import annotations
+
+import signal
+from math import inf
+
+from overseer.errors import ConfigError
+from overseer.facts import Handover, Policy, Restarts
+from overseer.values import fields, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+@value
+class Settings:
+    """A Config as data; the fields have the names, units and meanings of `overseer.Config`."""
+
+    addresses: tuple[str, ...] = ()
+    restart_signal: int = signal.SIGUSR2
+    policy: Policy = Policy()
+    version: str = ""
+    debug: bool = False
+    no_warn: bool = False
+    fetches: bool = False  # there is a fetcher, so there has to be an updater
+
+
+def to_data(settings: Settings) -> dict[str, Any]:
+    """Return settings as a JSON object. Infinity, which JSON has not, is written as null."""
+    policy = {name: getattr(settings.policy, name) for name in fields(settings.policy)}
+    policy["handover"] = policy["handover"].value
+    policy["restarts"] = policy["restarts"].value
+    policy["ready_after"] = None if policy["ready_after"] == inf else policy["ready_after"]
+    data = {name: getattr(settings, name) for name in fields(settings)}
+    return data | {"addresses": list(settings.addresses), "policy": policy}
+
+
+def from_data(data: Mapping[str, Any]) -> Settings:
+    """Read settings from a JSON object that another version of overseer may have written.
+
+    What is missing has its default and what is unknown is left out. Raises `ConfigError`, naming the
+    field, for what can not be meant.
+    """
+    policy = _typed(Policy(), _mapping("policy", data.get("policy", {})))
+    for field, least in (("workers", 1), ("max_draining", 1), ("crash_limit", 0)):
+        if policy[field] < least:
+            raise ConfigError(field, f"{policy[field]} is less than {least}")
+    for field in ("ready_after", "ready_timeout", "terminate_timeout", "probation", "crash_window"):
+        if not policy[field] >= 0:  # also refuses NaN
+            raise ConfigError(field, f"{policy[field]} s is no time to wait; use 0 or more seconds")
+    rest = _typed(Settings(), {name: given for name, given in data.items() if name != "policy"})
+    return Settings(**rest | {"policy": Policy(**policy)})
+
+
+def _mapping(field: str, given: object) -> Mapping[str, Any]:
+    if not isinstance(given, dict):
+        raise ConfigError(field, f"{given!r} is no object")
+    return given
+
+
+def _typed(defaults: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Read every field of a value in the type of its default."""
+    return {
+        name: _as(name, getattr(defaults, name), given[name]) if name in given else getattr(defaults, name)
+        for name in fields(defaults)
+    }
+
+
+def _as(field: str, default: object, given: Any) -> object:
+    right = False
+    match default:
+        case bool():
+            right = isinstance(given, bool)
+        case Handover() | Restarts():
+            known = [member.value for member in type(default)]
+            if given not in known:
+                raise ConfigError(field, f"{given!r} is none of {', '.join(known)}")
+            return type(default)(given)
+        case int():
+            right = isinstance(given, int) and not isinstance(given, bool)
+        case float():
+            if given is None:
+                return inf
+            right = isinstance(given, int | float) and not isinstance(given, bool)
+            given = float(given) if right else given
+        case str():
+            right = isinstance(given, str)
+        case tuple():
+            right = isinstance(given, list | tuple) and all(isinstance(item, str) for item in given)
+            given = tuple(given) if right else given
+        case _:
+            return given
+    if not right:
+        raise ConfigError(field, f"{given!r} is no {type(default).__name__}")
+    return given
