@@ -112,22 +112,45 @@ class LoadProcess:
         self._wait(lambda: str(name) in self._generations, timeout, f"an answer by generation {name}")
         return self._generations[str(name)]
 
+    def wait_failures(self, count: int = 1, timeout: float = 20.0) -> None:
+        """Wait until so many requests have failed.
+
+        Raises:
+            TimeoutError: when fewer did within `timeout` seconds.
+            LoadError: when the process ended instead.
+
+        """
+        self._wait(lambda: len(self._failures) >= count, timeout, f"{count} failures")
+
     def mark(self, label: str = "") -> Mark:
         """Start a window now; its `close`, or the end of a `with`, ends it. Without an end it counts not."""
         return Mark(label, time.monotonic(), told=self._tell_mark)
+
+    def wait(self) -> Report:
+        """Let the load go on for the plan's `seconds` (which must not be None), and return the report.
+
+        Raises:
+            LoadError: when the process ended without one, or had to be killed because it did not end.
+
+        """
+        assert self._plan.seconds is not None, "it would wait for ever"
+        return self._end(self._plan.seconds)
 
     def stop(self) -> Report:
         """Begin nothing more, await what is under way, and return the report, the same each time.
 
         Raises:
-            LoadError: when the process ended without one.
+            LoadError: when the process ended without one, or had to be killed because it did not end.
 
         """
+        self._tell({"stop": True})
+        return self._end(0.0)
+
+    def _end(self, seconds: float) -> Report:
         assert self._process is not None, "start it first"
         assert self._reader is not None
-        self._tell({"stop": True})
-        patience = self._plan.timeout + _GRACE + sum(getattr(kind, "over", 0.0) for kind in self._plan.kinds)
-        self._reader.join(patience)
+        lead = max(getattr(kind, "over", 0.0) for kind in self._plan.kinds)
+        self._reader.join(seconds + lead + self._plan.timeout + _GRACE)
         if self._reader.is_alive():
             self._process.kill()
             self._reader.join()
