@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Every process of a generation is started with this variable (its value is of no interest here), and every
 # master with this in its command line.
 _MARK_OF_A_GENERATION = b"OVERSEER_CHANNEL="
-_MARK_OF_A_MASTER = "overseer/master"
+_MARK_OF_A_MASTER = b"overseer/master"
 
 _ANY_IPV4 = bytes(4)
 _ANY_IPV6 = bytes(16)
@@ -159,22 +159,21 @@ def _command(pid: int) -> str:
 def _is_orphan(pid: int) -> bool:
     """Tell a generation without a master.
 
-    A program may fork: its children have the mark too, and the master is the parent of the first of them.
+    A program may fork: its children bear the mark too, and the master is the parent of the first of them.
     """
-    if not _is_of_a_generation(pid):
-        return False
-    parent = _parent(pid)
-    while parent > 1 and _is_of_a_generation(parent) and _MARK_OF_A_MASTER not in _full_command(parent):
-        parent = _parent(parent)
-    return _MARK_OF_A_MASTER not in _full_command(parent)
+    orphan = False
+    while _is_of_a_generation(pid) and not _is_master(pid):
+        pid = _parent(pid)
+        orphan = not _is_master(pid)
+    return orphan
 
 
 def _is_of_a_generation(pid: int) -> bool:
     return any(entry.startswith(_MARK_OF_A_GENERATION) for entry in _read(pid, "environ").split(b"\0"))
 
 
-def _full_command(pid: int) -> str:
-    return _read(pid, "cmdline").decode("utf-8", "replace")
+def _is_master(pid: int) -> bool:
+    return _MARK_OF_A_MASTER in _read(pid, "cmdline")
 
 
 def _parent(pid: int) -> int:
