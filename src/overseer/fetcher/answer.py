@@ -85,14 +85,18 @@ class Answer:
         told = epoch_of(self.headers.get("date"))
         return time.time() if told is None else told
 
-    def refusal(self, advice: str = "") -> FetchError:
-        """Make an error of an answer that is not what was asked for, and let go of it."""
+    def refusal(self, advice: str = "", *, wait: float | None = None) -> FetchError:
+        """Make an error of an answer that is not what was asked for, and let go of it.
+
+        `advice` ends its sentence; `wait` (seconds) goes before the answer's own Retry-After.
+        """
         self.close()
         reason = http.client.responses.get(self.status, "an unknown status")
         text = f"{shown(self.url)} answered {self.status} ({reason})"
         if self.status in (401, 403, 407):
             advice = advice or "check the credentials"
-        wait = seconds_of(self.headers.get("retry-after"), now=self.clock)
+        if wait is None:
+            wait = seconds_of(self.headers.get("retry-after"), now=self.clock)
         if wait is not None:
             advice = advice or f"it asks to be left alone for {wait:g} s"
         return FetchError(f"{text}; {advice}" if advice else text, retry_after=wait)
@@ -117,11 +121,11 @@ class Answer:
         except (ValueError, RecursionError) as error:
             raise FetchError(f"{shown(self.url)} did not answer with JSON") from error
 
-    def body(self, *, start: int = 0, sniff: bool = True) -> Iterator[bytes]:
+    def body(self, *, start: int = 0, whole: int | None = None, sniff: bool = True) -> Iterator[bytes]:
         """Yield the body in pieces of `CHUNK` at most, as they come.
 
-        `start` is where in the release it begins. Raises `FetchError` when it is cut, short, stalled, longer
-        than `max_size`, or an HTML page.
+        `start` is where in the release it begins, `whole` how long the release is known to be. Raises
+        `FetchError` when it is cut, short, stalled, longer than that or than `max_size`, or an HTML page.
         """
         where, expected, size = shown(self.url), self.size, start
         head = bytearray()
@@ -140,6 +144,8 @@ class Answer:
                     yield self._no_page(bytes(head))
             if expected is not None and size - start != expected:
                 raise FetchError(f"{where} ended after {size - start} of {expected} bytes")
+            if whole is not None and size != whole:
+                raise FetchError(f"{where} ended after {size} bytes of a release of {whole}")
             if size == 0:
                 raise FetchError(f"{where} sent nothing at all")
             if not told and head:

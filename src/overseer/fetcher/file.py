@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from overseer.errors import ConfigError, FetchError
 from overseer.fetcher.offer import CHUNK, Download, LookAgain, Offer, Partial
+from overseer.fetcher.options import check_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,8 +46,7 @@ class File:
     def __post_init__(self) -> None:
         if not os.fspath(self.path):
             raise ConfigError("path", "is empty; name the file to watch")
-        if not self.interval > 0:
-            raise ConfigError("interval", f"must be more than 0 seconds, not {self.interval!r}")
+        check_time("interval", self.interval)
 
     def latest(self, seen: Mapping[str, str] | None) -> Offer | LookAgain | None:
         """Offer the file when it is another one than `seen` and two looks agree on it."""

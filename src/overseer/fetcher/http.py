@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from overseer.errors import ConfigError
+from overseer.fetcher.options import check_time, need
 from overseer.fetcher.target import check_template
 from overseer.fetcher.urls import check_url, shown
 
@@ -67,11 +67,11 @@ class HTTP:
     habits: Habits = field(default_factory=Habits, init=False, compare=False)
 
     def __post_init__(self) -> None:
-        need_urllib3("HTTP")
+        need("urllib3", extra="http")
         check_url("url", self.url)
         allowed = ("os", "arch", "machine", "libc", "version")
         check_template("url", self.url, allowed if self.version else allowed[:-1])
-        check_interval(self.interval)
+        check_time("interval", self.interval)
         if isinstance(self.check_headers, str) or not self.check_headers:
             raise ConfigError("check_headers", "must be a list of names of header fields")
         for name, value in self.headers.items():
@@ -87,15 +87,3 @@ class HTTP:
         from overseer.fetcher.look import Look  # noqa: PLC0415 - urllib3 is loaded when it is used
 
         return Look(self, seen).latest()
-
-
-def check_interval(interval: float) -> None:
-    """Raise `ConfigError` unless `interval` can be one."""
-    if not interval > 0:
-        raise ConfigError("interval", f"must be more than 0 seconds, not {interval!r}")
-
-
-def need_urllib3(who: str) -> None:
-    """Raise `ConfigError` when urllib3 is not installed; it is not loaded."""
-    if find_spec("urllib3") is None:
-        raise ConfigError("fetcher", f"{who} needs urllib3; install pyoverseer[http]")

@@ -44,7 +44,7 @@ def download(
         wanted = {"Range": f"bytes={offset}-"}
         answer = ask(wanted | {"If-Range": validator} if validator else wanted)
         if _goes_on(answer, offset, validator, size):
-            return Download(offset, answer.body(start=offset))
+            return Download(offset, answer.body(start=offset, whole=size))
         if answer.status in _ASK_FOR_ALL:
             answer.close()  # a range of something else, or none: what waits in staging is of no use
         else:
@@ -54,7 +54,7 @@ def download(
         held = None
     answer = held or ask({})
     check(answer)
-    return Download(0, answer.body())
+    return Download(0, answer.body(whole=size))
 
 
 def _goes_on(answer: Answer, offset: int, validator: str | None, size: int | None) -> bool:
