@@ -65,6 +65,9 @@ if TYPE_CHECKING:
 KILLED_BY_US = 128 + 9
 """What a worker's status becomes when it was our SIGKILL: the master exits, it does not kill itself."""
 
+GAVE_UP = 1
+"""The master's status when it ends with a generation that will not do and whose workers told no better one."""
+
 
 def step(world: World, event: Event, now: float) -> tuple[World, list[Action]]:
     """Take in one event at `now` (seconds, monotonic); return the new world and what to do about it."""
@@ -101,16 +104,18 @@ def _answers(world: World, now: float) -> Iterator[Action]:  # noqa: ARG001 - on
 
 def _departures(world: World, now: float) -> Iterator[Action]:
     """Who has to leave, and who is made to."""
-    serving, running = newest(world, Phase.SERVING), world.life is Life.RUNNING
-    for g in world.generations:
+    serving, running, most = newest(world, Phase.SERVING), world.life is Life.RUNNING, world.policy.max_draining
+    crowded = running and sum(g.phase is Phase.DRAINING and any(_kill(g, "")) for g in world.generations) > most
+    for g in world.generations:  # the oldest first: it has had the longest
         overdue = now >= g.until
         match g.phase:
             case Phase.STARTING | Phase.SERVING if not running:                   yield Drain(g.number)
-            case Phase.STARTING if g.failed:                                      yield _leave(world, g)
-            case Phase.STARTING if serving and g.release != world.wanted:         yield _leave(world, g)
-            case Phase.SERVING if serving and g is not serving:                   yield _leave(world, g)
+            case Phase.STARTING if g.failed:                                      yield Drain(g.number)
+            case Phase.STARTING if serving and g.release != world.wanted:         yield Drain(g.number)
+            case Phase.SERVING if serving and g is not serving:                   yield Drain(g.number)
             case Phase.DRAINING if world.life is Life.HALTING:                    yield from _kill(g, "asked to stop at once")
             case Phase.DRAINING if overdue:                                       yield from _kill(g, f"still there {g.policy.terminate_timeout:g} s after it was asked to leave")
+            case Phase.DRAINING if crowded:                                       yield from _kill(g, f"more than {most} generations would be draining")
 
 
 def _workers(world: World, now: float) -> Iterator[Action]:
@@ -124,9 +129,9 @@ def _workers(world: World, now: float) -> Iterator[Action]:
         for w in alive:
             late = now >= w.until
             match w.stage:
+                case Stage.ADMITTED if now >= w.presumed:                         yield Presume(g.number, w.number)
                 case Stage.SPAWNED | Stage.ADMITTED if late and starting:         yield GiveUp(g.number, _late(g, w))
                 case Stage.SPAWNED | Stage.ADMITTED if late:                      yield Kill(g.number, w.number, _late(g, w))
-                case Stage.ADMITTED if now >= w.presumed:                         yield Presume(g.number, w.number)
                 case Stage.SPAWNED | Stage.WAITING if g.told and alive.index(w) >= g.policy.workers:
                     yield Kill(g.number, w.number, "its release asks for fewer workers")
                 case Stage.WAITING if not starting or not _must_wait(world, g):   yield Admit(g.number, w.number)
@@ -140,7 +145,7 @@ def _workers(world: World, now: float) -> Iterator[Action]:
 
 def _changes(world: World, now: float) -> Iterator[Action]:
     """What becomes of the release, the next generation, and the master."""
-    serving, starting = newest(world, Phase.SERVING), newest(world, Phase.STARTING)
+    serving = newest(world, Phase.SERVING)
     if world.life is not Life.RUNNING:
         if not world.generations and world.life is not Life.DONE:
             yield Exit(world.status)
@@ -149,7 +154,9 @@ def _changes(world: World, now: float) -> Iterator[Action]:
         yield Promote(serving.number, serving.release)
     if world.parked and world.parked != world.installed:
         yield Install(world.parked)
-    if world.ended is not None and not serving and not starting:
+    if world.installed in world.held:
+        yield Install(world.current)
+    if world.ended is not None:
         yield Finish(world.ended)
     if needs_successor(world) and now >= world.not_before:
         if world.policy.handover is Handover.SEQUENTIAL and world.generations:
@@ -171,16 +178,6 @@ def needs_successor(world: World) -> bool:
     satisfied = serving and serving.release == world.wanted and serving.number >= fresh
     begun = any(g.phase is Phase.STARTING for g in world.generations)
     return world.life is Life.RUNNING and not satisfied and not begun
-
-
-def _leave(world: World, g: Generation) -> Action:
-    """Drain it, but make room first: the oldest that still drains has had the longest."""
-    draining = [o for o in world.generations if o.phase is Phase.DRAINING and any(_kill(o, ""))]
-    if len(draining) >= world.policy.max_draining:
-        return next(
-            _kill(draining[0], f"more than {world.policy.max_draining} generations would be draining")
-        )
-    return Drain(g.number)
 
 
 def _kill(g: Generation, reason: str) -> Iterator[Kill]:
@@ -218,9 +215,9 @@ def record(world: World, fact: Fact, now: float) -> World:
         case Exited(n, w, status) if found := _find(world, n, w):
             return _exited(world, *found, status, now)
         case Failed(n, reason) if (at := _generation(world, n)) and _has_a_way_back(world, at):
-            return _failed(world, at, reason, now)
+            return _failed(world, replace(at, status=at.status or GAVE_UP), reason, now)
         case GiveUp(n, reason) if at := _generation(world, n):
-            return _failed(world, at, reason, now)
+            return _failed(world, replace(at, status=at.status or GAVE_UP), reason, now)
         case Staged(release) if release not in world.held | {world.wanted, world.parked}:
             return _staged(world, release)
         case Cleared(release):
@@ -231,7 +228,7 @@ def record(world: World, fact: Fact, now: float) -> World:
             return replace(_stopping(world), life=Life.HALTING)
         case Start(n, release):
             g = Generation(n, release, world.policy)
-            return replace(world, generations=(*world.generations, g), started=n, ended=None)
+            return replace(world, generations=(*world.generations, g), started=n)
         case Spawn(n, w) if at := _generation(world, n):
             worker = Worker(w, until=now + at.policy.ready_timeout)
             return _put(world, replace(at, workers=(*at.workers, worker), spawned=w))
@@ -241,13 +238,15 @@ def record(world: World, fact: Fact, now: float) -> World:
             return _put(world, _with(g, Worker(w, Stage.ADMITTED, until=until, presumed=presumed)))
         case Serve(n) if at := _generation(world, n):
             until = inf if at.release == world.current else now + at.policy.probation
-            world = replace(world, policy=at.policy, ended=None, failures=0, not_before=-inf)
+            world = replace(world, policy=at.policy, failures=0, not_before=-inf)
             return _put(world, replace(at, phase=Phase.SERVING, until=until))
         case Drain(n) if at := _generation(world, n):
             return _put(world, replace(at, phase=Phase.DRAINING, until=now + at.policy.terminate_timeout))
         case Kill(n, w) if found := _find(world, n, w):
-            g, _ = found
-            return _put(world, _with(g, Worker(w, Stage.KILLED)))
+            g, worker = found
+            late = g.phase is Phase.SERVING and now >= worker.until  # a loss, unlike one worker too many
+            g = _with(g, Worker(w, Stage.KILLED))
+            return _put(world, _crashed(g, KILLED_BY_US, now) if late else g)
         case Promote(n, release) if at := _generation(world, n):
             return _put(replace(world, current=release, installed=release), replace(at, until=inf))
         case Install(release):
@@ -271,19 +270,23 @@ def _exited(world: World, g: Generation, worker: Worker, status: int, now: float
         if g.number == world.heir:
             world = replace(world, status=world.status or status)
         return _put(world, g)
-    if g.phase is Phase.STARTING:
-        if killed:  # one too many for its release
-            return _put(world, g)
-        return _failed(world, replace(g, status=status), f"ended before it was ready ({ending(status)})", now)
-    if g.policy.workers == 1:
-        return _failed(world, replace(g, status=status), f"ended unasked ({ending(status)})", now)
+    if killed:  # it was counted when we killed it, or was one too many for its release
+        return _put(world, g)
+    if g.phase is Phase.STARTING or g.policy.workers == 1:
+        when = "before it was ready" if g.phase is Phase.STARTING else "unasked"
+        return _failed(world, replace(g, status=status), f"ended {when} ({ending(status)})", now)
+    return _put(world, _crashed(g, status, now))
+
+
+def _crashed(g: Generation, status: int, now: float) -> Generation:
+    """One of several workers is lost; the next may come at once, after a row of losses later."""
     crashes = 1 if now >= g.crashed_at + g.policy.crash_window else g.crashes + 1
     wait = _backoff((crashes - 1) // g.policy.workers)
-    return _put(world, replace(g, crashes=crashes, crashed_at=now, status=status, not_before=now + wait))
+    return replace(g, crashes=crashes, crashed_at=now, status=status, not_before=now + wait)
 
 
 def _failed(world: World, g: Generation, reason: str, now: float) -> World:
-    """It will not do: fall back to the current release or, if it was that one, try later or end with it."""
+    """It will not do: fall back to what serves or is current; if it was the current one, try later or end."""
     if g.phase is Phase.DRAINING:
         return world
     others = [o for o in world.generations if o.number != g.number and _is_a_hope(world, o)]
@@ -291,10 +294,12 @@ def _failed(world: World, g: Generation, reason: str, now: float) -> World:
     if g.phase is Phase.STARTING:
         world = replace(world, unserved=g.number, reason=reason)
     if g.release != world.current:
-        wanted = world.current if world.wanted == g.release else world.wanted
-        return replace(world, wanted=wanted, held=world.held | {g.release})
+        held, serving = world.held | {g.release}, newest(world, Phase.SERVING)
+        good = serving.release if serving and serving.release not in held else world.current
+        wanted, parked = good if world.wanted in held else world.wanted, world.parked
+        return replace(world, wanted=wanted, held=held, parked="" if parked in held else parked)
     failures = world.failures + 1
-    ended = world.ended if others else g.status
+    ended = None if others else g.status
     return replace(world, ended=ended, failures=failures, not_before=now + _backoff(failures))
 
 
@@ -310,7 +315,7 @@ def _is_a_hope(world: World, g: Generation) -> bool:
 
 def _staged(world: World, release: str) -> World:
     if world.policy.restarts is Restarts.ALWAYS:
-        return replace(world, wanted=release)
+        return replace(world, wanted=release, parked="")
     return replace(world, parked=release)
 
 
