@@ -66,6 +66,10 @@ class Config:
     """Where new releases come from (`overseer.fetcher`); needs `trust`."""
     trust: Unsigned | None = None
     """How releases are verified. There is no default: `overseer.Unsigned()` has to be said."""
+    allow_downgrade: bool = False
+    """Take a release whose version is lower than the highest that was current."""
+    max_boot_attempts: int = 3
+    """Starts of a release on probation, the master's own death included, before it is put back."""
     version: str = ""
     """The program's own version, shown and recorded."""
     workers: int = 1
@@ -92,6 +96,10 @@ class Config:
         if not self.min_fetch_interval >= 0:
             given = self.min_fetch_interval
             raise ConfigError("min_fetch_interval", f"{given} s is no time to wait; use 0 or more seconds")
+        if not isinstance(self.max_boot_attempts, int) or self.max_boot_attempts < 1:
+            raise ConfigError(
+                "max_boot_attempts", f"{self.max_boot_attempts!r} is no number of starts; use 1 or more"
+            )
         if self.no_restart and self.no_restart_after_fetch:
             raise ConfigError("no_restart_after_fetch", "is set, and no_restart is too, which includes it")
         if not isinstance(self.workers, int) or self.workers > MOST_WORKERS:

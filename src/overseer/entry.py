@@ -178,9 +178,32 @@ def _run_program(config: Config, state: State) -> None:
 
 
 def _be_updater(config: Config, mine: role.Role) -> NoReturn:
-    from overseer.updater.loop import serve  # noqa: PLC0415 - only this part needs it
+    # Only this part needs them.
+    from overseer.fetcher.legacy import Legacy  # noqa: PLC0415
+    from overseer.store import Store  # noqa: PLC0415
+    from overseer.updater.loop import Options  # noqa: PLC0415
+    from overseer.updater.loop import run as update  # noqa: PLC0415
+    from overseer.updater.stage import Terms  # noqa: PLC0415
 
-    raise SystemExit(serve(socket.socket(fileno=mine.channel), config, this_command()))
+    fetcher: Any = config.fetcher
+    fetcher = fetcher if hasattr(fetcher, "latest") else Legacy(fetcher)
+    this = this_command()
+    interpreter = () if this.kind == "frozen" else this.argv[:-1]
+    terms = Terms(
+        allow_downgrade=config.allow_downgrade,
+        attempts=config.max_boot_attempts,
+        interpreter=interpreter,
+        arguments=this.args,
+    )
+    with Store.open(mine.binary, lock_fd=mine.lock) as store:
+        status = update(
+            socket.socket(fileno=mine.channel),
+            fetcher=fetcher,
+            store=store,
+            pre_upgrade=config.pre_upgrade,
+            options=Options(terms=terms, min_fetch_interval=config.min_fetch_interval),
+        )
+    raise SystemExit(status)
 
 
 def _answer_check(config: Config | None, mine: role.Role) -> NoReturn:

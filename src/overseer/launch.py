@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from overseer import addresses, settings, sockets
 from overseer.command import this_command
-from overseer.errors import NotSupportedError
+from overseer.errors import ConfigError, NotSupportedError, StoreError
 from overseer.facts import World
 from overseer.master import memory
 from overseer.master.children import is_terminal_job
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
     from overseer.command import Command
     from overseer.config import Config
+    from overseer.store import Release
 
 _log = logging.getLogger("overseer")
 
 IN_PLACE = "in place"
 """The name of a release that is no release: the program runs where it stands."""
+
+_PATIENCE = 10.0
+"""Seconds for whoever holds the lock of the store to leave: the updater of a master that was killed."""
 
 _SET_CHILD_SUBREAPER = 36  # prctl(2); survives execve
 
@@ -86,8 +90,7 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
             [text, sock.fileno(), sockets.file_of(sock)]
             for text, sock in zip(config.listens_on, bound, strict=True)
         ],
-        "releases": {IN_PLACE: list(this.argv)},
-        "world": memory.to_json(World(IN_PLACE, IN_PLACE, config.settings().policy)),
+        **releases(config, this),
     }
     sys.stdout.flush()
     sys.stderr.flush()
@@ -104,6 +107,65 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(fd)
+
+
+def releases(config: Config, this: Command) -> dict[str, Any]:
+    """Find out which release to start: from the store where there is a fetcher, else what stands there.
+
+    A store that cannot be had is no reason not to serve: upgrades are off then, and that is said.
+    """
+    policy = config.settings().policy
+    known: dict[str, Any] = {IN_PLACE: {"argv": list(this.argv), "environ": {}}}
+    world, lock = World(IN_PLACE, IN_PLACE, policy), None
+    if config.fetcher is not None and not this.binary:
+        _log.warning(
+            "upgrades are off: a program started with -m, -c or as a folder is no one file to replace"
+        )
+    elif config.fetcher is not None:
+        from overseer.store import Store, fallback  # noqa: PLC0415 - only where there are releases
+
+        refuse_neighbours(this)
+        try:
+            store = Store.open(this.binary, wait=_PATIENCE)
+            boot = store.boot(version=config.version, attempts=config.max_boot_attempts)
+        except StoreError as error:
+            _log.warning("%s", error)
+            if found := fallback(this.binary):
+                known[found.release] = _executable(found, this)
+                world = World(found.release, found.release, policy)
+        else:
+            lock, store.lock_fd = store.lock_fd, -1
+            os.set_inheritable(lock, True)
+            known |= {found.release: _executable(found, this) for found in (boot.current, boot.start)}
+            held = frozenset(store.ledger.held)
+            world = World(boot.current.release, boot.start.release, policy, held=held)
+    return {"releases": known, "world": memory.to_json(world), "binary": this.binary, "lock": lock}
+
+
+def _executable(release: Release, this: Command) -> dict[str, Any]:
+    from overseer.updater.kinds import named  # noqa: PLC0415
+
+    kind = named(release.kind, release.path)
+    interpreter = () if this.kind == "frozen" else this.argv[:-1]
+    return {"argv": kind.argv(release.path, interpreter), "environ": kind.environment(release.caches)}
+
+
+def refuse_neighbours(this: Command) -> None:
+    """A release is one file: say so where the program has imported others that lie beside it.
+
+    Raises `ConfigError`, rather than let the next release run without them.
+    """
+    if this.kind != "script":
+        return
+    folder = os.path.dirname(this.binary)
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None) or ""
+        if name != "__main__" and path and os.path.dirname(os.path.abspath(path)) == folder:
+            raise ConfigError(
+                "fetcher",
+                f"{os.path.basename(this.binary)} imports {os.path.basename(path)}, which lies beside it; "
+                "a release is one file: make it a zipapp (python -m zipapp), or install what it needs",
+            )
 
 
 def _serve_here(state: dict[str, Any]) -> NoReturn:

@@ -19,12 +19,19 @@ class Role:
     part: str = "launcher"  # or program, updater, check
     channel: int | None = None
     token: str = ""
+    binary: str = ""  # of an updater: the public path of the program
+    lock: int | None = None  # and the descriptor that holds the lock of its store
 
 
 def _take() -> Role:
-    part, token = os.environ.pop(wire.ROLE, ""), os.environ.pop(wire.TOKEN, "")
+    names = (wire.ROLE, wire.TOKEN, wire.BINARY, wire.LOCK)
+    part, token, binary, lock = (os.environ.pop(name, "") for name in names)
     channel = wire.take_channel(os.environ)
-    return Role(part, channel, token) if part and channel is not None else Role()
+    if not part or channel is None:
+        return Role()
+    if lock:
+        os.set_inheritable(int(lock), False)
+    return Role(part, channel, token, binary, int(lock) if lock else None)
 
 
 mine = _take()

@@ -34,6 +34,7 @@ MAX_FDS = 250
 _CHUNK = 1 << 16
 
 ROLE, CHANNEL, TOKEN = "OVERSEER_ROLE", "OVERSEER_CHANNEL", "OVERSEER_TOKEN"
+BINARY, LOCK = "OVERSEER_BINARY", "OVERSEER_LOCK"  # of the updater: whose releases, and the store's lock
 """The private variables; they are taken out of the environment when `overseer` is imported."""
 
 

@@ -88,20 +88,31 @@ class Children:
         self._job = job
         self._reaper = reaper  # orphans become ours, so their end is noticed
 
-    def spawn(self, argv: Sequence[str], environ: Mapping[str, str], role: str, now: float) -> Child:
-        """Start a process in a role, with one end of a new channel.
+    def spawn(
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        role: str,
+        now: float,
+        lent: Mapping[str, int] | None = None,
+    ) -> Child:
+        """Start a process in a role, with one end of a new channel, and with descriptors `lent` to it.
+
+        Each descriptor is named by a variable.
 
         Raises `OSError` where no process or descriptor is to be had. A program that cannot be executed
         is no error here: the child says so on its standard error and ends with 126 or 127, as in a shell.
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        lent = lent or {}
         private = {wire.ROLE: role, wire.CHANNEL: wire.name_channel(theirs.fileno())}
+        private |= {name: str(fd) for name, fd in lent.items()}
         mask = block()  # between fork and exec a signal must not reach our handlers in the child
         try:
             pid = os.fork()
             if pid == 0:
-                self._become(argv, {**environ, **private}, theirs.fileno(), mask)
+                self._become(argv, {**environ, **private}, [theirs.fileno(), *lent.values()], mask)
         except OSError:
             ours.close()
             raise
@@ -115,12 +126,15 @@ class Children:
         self.by_pid[pid] = child
         return child
 
-    def _become(self, argv: Sequence[str], environ: Mapping[str, str], channel: int, mask: set[int]) -> None:
+    def _become(
+        self, argv: Sequence[str], environ: Mapping[str, str], kept: Sequence[int], mask: set[int]
+    ) -> None:
         status = NOT_EXECUTABLE
         try:
             if not self._job:
                 os.setpgid(0, 0)
-            os.set_inheritable(channel, True)
+            for fd in kept:
+                os.set_inheritable(fd, True)
             self._signals.forget()
             restore(mask)
             os.execvpe(argv[0], list(argv), environ)

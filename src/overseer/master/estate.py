@@ -43,7 +43,9 @@ class Estate:
         self.reaper: bool = state["reaper"]
         self.began: float = state["began"]  # seconds since the epoch
         self.launched = settings.from_data(state["settings"])
-        self.releases: dict[str, list[str]] = state["releases"]  # what to execute for each
+        self.releases: dict[str, dict[str, Any]] = state[
+            "releases"
+        ]  # what to execute for each: argv, environ
         self.settings = {int(n): settings.from_data(data) for n, data in state["agreed"].items()}
         self.editions: dict[int, list[str]] = {int(n): list(e) for n, e in state["editions"].items()}
         self.signals = Signals()
@@ -55,7 +57,7 @@ class Estate:
         for n, texts in state["users"].items():
             self.listening.claim(int(n), texts)
         self.children = Children(self.signals, job=self.job, reaper=self.reaper)
-        self.updating = Updating(self.children, self.journal)
+        self.updating = Updating(self.children, self.journal, state["binary"], _own(state["lock"]))
         for left in state["children"]:
             self._adopt(left)
         self.control: Control | None = None
@@ -75,7 +77,7 @@ class Estate:
         if not child.generation:
             self.updating.child, self.updating.generation = child, left["updates"]
 
-    def as_state(self, world: World) -> dict[str, Any]:
+    def as_state(self) -> dict[str, Any]:
         """Return everything as data; the descriptors in it are to be kept open."""
         callers = self.control.callers.values() if self.control else ()
         return {
@@ -88,8 +90,10 @@ class Estate:
             "reaper": self.reaper,
             "began": self.began,
             "settings": settings.to_data(self.launched),
-            "world": memory.to_json(world),
+            "world": memory.to_json(self.world),
             "releases": self.releases,
+            "binary": self.updating.binary,
+            "lock": self.updating.lock,
             "agreed": {str(n): settings.to_data(agreed) for n, agreed in self.settings.items()},
             "editions": {str(n): edition for n, edition in self.editions.items()},
             "sockets": [
@@ -120,13 +124,21 @@ class Estate:
         """Return every descriptor the next master needs."""
         found = [sock.fileno() for _, sock in self.listening.bound()]
         found += [child.channel.fileno() for child in self.children.by_pid.values()]
+        if self.updating.lock is not None:
+            found.append(self.updating.lock)
         if self.control:
             found += [self.control.listener.fileno()]
             found += [caller.channel.fileno() for caller in self.control.callers.values()]
         return found
 
-    def status(self, world: World, now: float) -> dict[str, Any]:
+    def command(self, release: str) -> tuple[list[str], dict[str, str]]:
+        """Return what to execute for a release, and the environment it is to have."""
+        known = self.releases[release]
+        return [*known["argv"], *self.args], {**os.environ, **known["environ"]}
+
+    def status(self, now: float) -> dict[str, Any]:
         """Return what an operator may want to know."""
+        world = self.world
         return {
             "pid": os.getpid(),
             "overseer": VERSION,
@@ -179,6 +191,12 @@ def _socket(fd: int) -> socket.socket:
     sock.setblocking(False)
     os.set_inheritable(fd, False)
     return sock
+
+
+def _own(fd: int | None) -> int | None:
+    if fd is not None:
+        os.set_inheritable(fd, False)
+    return fd
 
 
 def _text(data: bytes) -> str:

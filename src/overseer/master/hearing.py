@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from overseer.master.children import Child
     from overseer.master.estate import Estate
 
-_EDITION = ("overseer", "package", "python")  # of a generation: what another master would be made of
-
 _LOGGED = 10
 """Lines without meaning that are logged of one child; the rest is counted."""
 
@@ -50,8 +48,9 @@ def hear_worker(  # noqa: PLR0911 - a table
 def _hello(
     estate: Estate, child: Child, protocol: int, config: dict[str, Any], word: wire.Word
 ) -> Hello | Failed:
-    """The first worker of a generation speaks for its release: its addresses are bound before it is let in."""
+    """The first worker of a generation speaks for its release: its addresses are bound first."""
     n = child.generation
+    edition = [str(word.get(part, "")) for part in ("overseer", "package", "python")]
     try:
         if protocol > wire.PROTOCOL:
             raise ConfigError("overseer", f"speaks protocol {protocol}, not {wire.PROTOCOL}")  # noqa: TRY301
@@ -59,7 +58,7 @@ def _hello(
         if n not in estate.settings:
             estate.listening.claim(n, settings.addresses)
             estate.settings[n] = settings
-            estate.editions[n] = [str(word.get(part, "")) for part in _EDITION]
+            estate.editions[n] = edition
     except (ConfigError, AddressError) as error:
         estate.journal.say(f"{child.name} cannot be let in: {error}", WARNING)
         return Failed(n, str(error))
@@ -73,7 +72,11 @@ def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed)
         return None
     match word:
         case {"type": "staged", "release": str(release), "argv": [str(), *_] as argv}:
-            estate.releases[release] = [str(item) for item in argv]
+            environ = word.get("environ")
+            estate.releases[release] = {
+                "argv": [str(item) for item in argv],
+                "environ": {str(k): str(v) for k, v in environ.items()} if isinstance(environ, dict) else {},
+            }
             version = word.get("version") or "not told"
             estate.journal.say(f"release {release[:12]} is staged, version {version}")
             return Staged(release)
@@ -83,8 +86,8 @@ def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed)
             estate.updating.greeted(child, str(word.get("current", "")), estate.world)
         case {"type": "promoted" | "installed"}:
             estate.updating.published(child)
-        case {"type": "failed", "release": str(release), "reason": str(reason)}:
-            estate.journal.say(f"updater: release {release[:12]}: {reason}", WARNING)
+        case {"type": "rejected" | "cleared"}:
+            pass
         case _:
             _count(estate, child, word)
     return None

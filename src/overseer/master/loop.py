@@ -62,7 +62,6 @@ class Master:
 
     def __init__(self, estate: Estate) -> None:
         self.estate = estate
-        self.world = estate.world
         self._say = estate.journal.say
         self._watch = Watch()
         self._events: list[Event] = []
@@ -87,19 +86,19 @@ class Master:
         """Go on until the last generation has left; return the program's status."""
         self._reap()  # whoever ended while the master became this one
         self._feed(Tick())
-        while self.world.life is not Life.DONE:
+        while self.estate.world.life is not Life.DONE:
             self._keep_updater()
             if self._heir:
                 self._succeed(*self._heir)
             now = time.monotonic()
-            alarm = min(machine.alarm(self.world, now), self.estate.updating.alarm(now))
+            alarm = min(machine.alarm(self.estate.world, now), self.estate.updating.alarm(now))
             self._watch.wait(None if alarm == inf else max(0.0, alarm - now))
             self._feed(Tick())
             self.estate.journal.flush()
-        self._say(f"exits: {machine.ending(self.world.status)}", DEBUG)
+        self._say(f"exits: {machine.ending(self.estate.world.status)}", DEBUG)
         self.estate.updating.stop()
         self.estate.listening.close()
-        return self.world.status
+        return self.estate.world.status
 
     # -- what happens --------------------------------------------------------------------------------------
 
@@ -107,20 +106,20 @@ class Master:
         """Tell the heart and do what it says; what fails meanwhile is told to it next."""
         self._events.append(event)
         while self._events:
-            before, now = self.world, time.monotonic()
-            self.world, actions = machine.step(before, self._events.pop(0), now)
+            before, now = self.estate.world, time.monotonic()
+            self.estate.world, actions = machine.step(before, self._events.pop(0), now)
             for action in actions:
                 self._do(action, now)
             self._notice(before)
 
     def _notice(self, before: World) -> None:
         """What became true in this step, and matters outside of the heart."""
-        for release in sorted(self.world.held - before.held):
-            failed = (g.failed for g in self.world.generations if g.release == release and g.failed)
-            reason = next(failed, self.world.reason)
+        for release in sorted(self.estate.world.held - before.held):
+            failed = (g.failed for g in self.estate.world.generations if g.release == release and g.failed)
+            reason = next(failed, self.estate.world.reason)
             self._say(f"release {release[:12]} is held, and not started again by itself: {reason}", WARNING)
             self.estate.updating.tell({"type": "reject", "release": release, "reason": reason})
-        for n in {g.number for g in before.generations} - {g.number for g in self.world.generations}:
+        for n in {g.number for g in before.generations} - {g.number for g in self.estate.world.generations}:
             self.estate.settings.pop(n, None)
             self.estate.editions.pop(n, None)
             for text in self.estate.listening.release(n):
@@ -139,7 +138,7 @@ class Master:
             elif number == self._restart_signal:
                 self._feed(Asked("", Wish.RESTART))
             else:  # to whoever serves; before anybody does, to whoever is about to
-                for child in self._workers(self._serving() or self.world.started):
+                for child in self._workers(self._serving() or self.estate.world.started):
                     child.signal(number)
 
     def _reap(self) -> None:
@@ -155,10 +154,10 @@ class Master:
             if not child.generation:
                 self.estate.updating.ended(child, status, now)
                 continue
-            g = next((g for g in self.world.generations if g.number == child.generation), None)
+            g = next((g for g in self.estate.world.generations if g.number == child.generation), None)
             how = f"after {now - child.born:.2f} s: {machine.ending(status)}"
             if g is None or g.phase is Phase.DRAINING:
-                running = self.world.life is Life.RUNNING
+                running = self.estate.world.life is Life.RUNNING
                 self._say(f"{child.name} left {how}", INFO if running else DEBUG)
             else:
                 self._say(f"{child.name} ended unasked while {g.phase.value}, {how}", WARNING)
@@ -180,7 +179,7 @@ class Master:
     # -- what to do ----------------------------------------------------------------------------------------
 
     def _do(self, action: Action, now: float) -> None:  # noqa: C901, PLR0912 - a table
-        estate, first = self.estate, self.world.started <= 1
+        estate, first = self.estate, self.estate.world.started <= 1
         match action:
             case Start(n, release):
                 self._say(f"generation {n} starts, release {release[:12]}", DEBUG if first else INFO)
@@ -199,7 +198,7 @@ class Master:
             case GiveUp(n, reason):
                 self._say(f"generation {n} is given up: {reason}", WARNING)
             case Drain(n):
-                self._say(f"generation {n} drains", INFO if self.world.life is Life.RUNNING else DEBUG)
+                self._say(f"generation {n} drains", INFO if self.estate.world.life is Life.RUNNING else DEBUG)
                 for child in self._workers(n):
                     self._ask_to_leave(child)
             case Kill(n, w, reason):
@@ -208,7 +207,10 @@ class Master:
                     child.end()
             case Promote(n, release):
                 self._say(f"release {release[:12]} is current: generation {n} has served its probation")
-                estate.updating.tell({"type": "promote", "release": release})
+                in_use = sorted(
+                    {g.release for g in self.estate.world.generations} | {self.estate.world.wanted}
+                )
+                estate.updating.tell({"type": "promote", "release": release, "in_use": in_use})
                 self._consider_heir(n)
             case Install(release):
                 self._say(f"release {release[:12]} is to be installed; the next start takes it")
@@ -221,21 +223,21 @@ class Master:
                 pass  # the loop sees that life is done
 
     def _spawn(self, n: int, w: int, release: str, now: float) -> None:
-        argv = [*self.estate.releases[release], *self.estate.args]
+        argv, environ = self.estate.command(release)
         try:
-            child = self.estate.children.spawn(argv, os.environ, "program", now)
+            child = self.estate.children.spawn(argv, environ, "program", now)
         except OSError as error:
             self._say(f"generation {n}: no process could be started: {error.strerror}", WARNING)
             self._events.append(Exited(n, w, _NO_PROCESS))
             return
         child.generation, child.worker = n, w
-        child.several = self.world.policy.workers > 1
+        child.several = self.estate.world.policy.workers > 1
         self._listen_to(child)
 
     def _welcome(self, child: Child) -> None:
         """Let a worker in: who it is, and its listeners, in as many messages as the kernel needs."""
         fds = [sock.fileno() for sock in self.estate.listening.of(child.generation)]
-        release = next(g.release for g in self.world.generations if g.number == child.generation)
+        release = next(g.release for g in self.estate.world.generations if g.number == child.generation)
         word = {"generation": child.generation, "worker": child.worker, "release": release, "fds": len(fds)}
         child.channel.send({"type": "welcome", **word}, fds[: wire.MAX_FDS])
         for at in range(wire.MAX_FDS, len(fds), wire.MAX_FDS):
@@ -255,17 +257,17 @@ class Master:
 
     def _keep_updater(self) -> None:
         """One updater, of the release that is current, if whoever serves has a fetcher."""
-        serving = machine.newest(self.world, Phase.SERVING)
-        if serving is None or self.world.life is not Life.RUNNING:
+        serving = machine.newest(self.estate.world, Phase.SERVING)
+        if serving is None or self.estate.world.life is not Life.RUNNING:
             return
         if not self.estate.settings.get(serving.number, self.estate.launched).fetches:
             self.estate.updating.stop()
             return
         updating = self.estate.updating
-        on_probation = serving.release != self.world.current
+        on_probation = serving.release != self.estate.world.current
         generation = updating.generation if on_probation else serving.number
-        argv = [*self.estate.releases[self.world.current], *self.estate.args]
-        if child := updating.keep(argv, generation, time.monotonic()):
+        argv, environ = self.estate.command(self.estate.world.current)
+        if child := updating.keep(argv, environ, generation, time.monotonic()):
             self._listen_to(child)
 
     # -- operators -----------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ class Master:
                 caller.asked.append(name)
                 self._feed(Asked(name, Wish(wish)))
             case {"type": "status"}:
-                caller.channel.send({"type": "status", **self.estate.status(self.world, time.monotonic())})
+                caller.channel.send({"type": "status", **self.estate.status(time.monotonic())})
             case {"type": "reexec"}:
                 caller.channel.send({"type": "answer", "outcome": "done", "detail": "the master starts anew"})
                 self._heir = (self.estate.python, os.path.dirname(os.path.dirname(__file__)))
@@ -322,23 +324,23 @@ class Master:
 
     def _consider_heir(self, n: int) -> None:
         """A committed release that brings another overseer brings another master, too (D19)."""
-        g = next((g for g in self.world.generations if g.number == n), None)
+        g = next((g for g in self.estate.world.generations if g.number == n), None)
         version, package, python = self.estate.editions.get(n, (VERSION, "", ""))
-        if g and g.release == self.world.current and version not in self._refused:
+        if g and g.release == self.estate.world.current and version not in self._refused:
             self._refused.add(version)
             self._say(f"generation {n} brings overseer {version}: the master, {VERSION}, becomes that")
             self._heir = (python, package)
 
     def _succeed(self, python: str, package: str) -> None:
         self._heir = None
-        state = self.estate.as_state(self.world)
+        state = self.estate.as_state()
         failure = succession.become(state | {"python": python}, python, package, self.estate.descriptors())
         self._say(f"the master stays as it is, {VERSION}: {failure}", WARNING)
 
     # -- who is who ----------------------------------------------------------------------------------------
 
     def _serving(self) -> int:
-        serving = machine.newest(self.world, Phase.SERVING)
+        serving = machine.newest(self.estate.world, Phase.SERVING)
         return serving.number if serving else 0
 
     def _workers(self, n: int, w: int = 0) -> list[Child]:

@@ -6,15 +6,15 @@ that release, so that its configuration is never older than the program's.
 
 from __future__ import annotations
 
-import os
 from math import inf
 
+from overseer import wire
 from overseer.machine import ending
 from overseer.master.journal import DEBUG, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from overseer.facts import World
     from overseer.master.children import Child, Children
@@ -28,7 +28,10 @@ _SOUND = 60.0  # seconds of life after which an end is the first again
 class Updating:
     """Whether there is an updater, for which generation, and when the next may be started."""
 
-    def __init__(self, children: Children, journal: Journal) -> None:
+    def __init__(self, children: Children, journal: Journal, binary: str, lock: int | None) -> None:
+        """Take the public path of the program and its store's lock; without that, no upgrades."""
+        self.binary = binary
+        self.lock = lock
         self.child: Child | None = None
         self.generation = 0
         self.owed: list[Word] = []  # what the next one has to be told
@@ -37,16 +40,19 @@ class Updating:
         self._failures = 0
         self._not_before = -inf
 
-    def keep(self, argv: Sequence[str], generation: int, now: float) -> Child | None:
+    def keep(
+        self, argv: Sequence[str], environ: Mapping[str, str], generation: int, now: float
+    ) -> Child | None:
         """Make sure the updater is that of `generation`; return a child that was started for it."""
         if self.child:
             if generation != self.generation and not self.child.leaving and not self._publishing:
                 self.stop()
             return None
-        if now < self._not_before:
+        if now < self._not_before or self.lock is None:
             return None
+        environ = {**environ, wire.BINARY: self.binary}
         try:
-            self.child = self._children.spawn(argv, os.environ, "updater", now)
+            self.child = self._children.spawn(argv, environ, "updater", now, {wire.LOCK: self.lock})
         except OSError as error:
             self._journal.say(f"the updater could not be started: {error.strerror}", WARNING)
             self._fail(now)
