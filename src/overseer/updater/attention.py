@@ -1,0 +1,139 @@
+"""The updater's end of the channel to the master: words in, words out, and its end noticed at once.
+
+Between two chunks of a download the channel is looked at. While a stranger's code blocks, in a connect or a
+read that may take a minute, nobody can look; there the kernel does: it sends SIGIO when the channel changes,
+and if the master has gone, the blocked call is broken off. Only there: an exception out of nowhere in the
+middle of a write to the store would be a fault of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import threading
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from overseer.wire import Channel, Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Word = dict[str, Any]
+
+
+class Leave(BaseException):
+    """The channel has ended. Like KeyboardInterrupt it passes through `except Exception`."""
+
+
+class Attentive(Protocol):
+    """Who has to be listened to meanwhile. What `attend` raises ends what is under way; it can be resumed."""
+
+    def attend(self) -> None:
+        """Hear what there is to be heard, without waiting."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is something to be heard, or -1."""
+
+    def foreign(self) -> AbstractContextManager[None]:
+        """Surround a stranger's code that may block: it is broken off when nobody waits for it any more."""
+
+
+class Unattended:
+    """Nobody has to be listened to."""
+
+    def attend(self) -> None:
+        """Do nothing."""
+
+    def fileno(self) -> int:
+        """Return no descriptor."""
+        return -1
+
+    def foreign(self) -> AbstractContextManager[None]:
+        """Let it run."""
+        return nullcontext()
+
+
+class Attention:
+    """Listen to the master; `heard` is called with every word of it, once somebody has set it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.channel = Channel(sock)
+        self.heard: Callable[[Word], None] = lambda _: None
+        self._foreign = False
+        self._old: Any = None
+
+    def fileno(self) -> int:
+        """Return the channel's descriptor."""
+        return self.channel.fileno()
+
+    def say(self, **word: Any) -> None:
+        """Say one word; waits if the master does not read, since nothing here is in a greater hurry."""
+        self.channel.send(word)
+        while self.channel.wants_write:
+            select.select([], [self.channel], [])
+            self.channel.flush()
+
+    def tell(self, level: str, text: str) -> None:
+        """Have the master write a line to the log."""
+        self.say(type="say", level=level, text=text)
+
+    def attend(self) -> None:
+        """Hear what there is to be heard. Raises `Leave` when the master has gone."""
+        while select.select([self.channel], [], [], 0)[0]:
+            self.take()
+
+    def take(self) -> None:
+        """Read once. Words that came before the end are heard before it is."""
+        words = self.channel.receive()
+        if words is None:
+            raise Leave
+        for word in words:
+            if isinstance(word, Malformed):
+                self.tell("warning", f"the updater was told something it cannot read: {word!r}")
+            else:
+                self.heard(word)
+
+    @contextmanager
+    def foreign(self) -> Iterator[None]:
+        """Surround a stranger's code: it is broken off, by `Leave`, when the master goes."""
+        self._foreign = True
+        try:
+            self._break_off()  # it may have gone just before
+            yield
+        finally:
+            self._foreign = False
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread() and hasattr(os, "O_ASYNC"):
+            self._old = signal.signal(signal.SIGIO, lambda *_: self._break_off())
+            signal.siginterrupt(signal.SIGIO, False)
+            fcntl.fcntl(self.channel.fileno(), fcntl.F_SETOWN, os.getpid())
+            flags = fcntl.fcntl(self.channel.fileno(), fcntl.F_GETFL)
+            fcntl.fcntl(self.channel.fileno(), fcntl.F_SETFL, flags | os.O_ASYNC)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._old is not None:
+            with suppress(OSError):
+                flags = fcntl.fcntl(self.channel.fileno(), fcntl.F_GETFL)
+                fcntl.fcntl(self.channel.fileno(), fcntl.F_SETFL, flags & ~os.O_ASYNC)
+            signal.signal(signal.SIGIO, self._old)
+
+    def _break_off(self) -> None:
+        if self._foreign and _has_ended(self.channel.sock):
+            self._foreign = False
+            raise Leave
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True

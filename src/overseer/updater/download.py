@@ -1,0 +1,179 @@
+"""The bytes of a release: streamed to disk, hashed on the way, verified, and unpacked.
+
+Memory does not grow with the release. What has arrived when a transfer is interrupted is kept, safely up to
+the last checkpoint, and goes on where the source can go on; what came whole and is wrong is thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from overseer.errors import FetchError
+from overseer.fetcher.offer import Partial
+from overseer.store import durable, staging
+from overseer.updater import kinds
+from overseer.updater.unpack import packing, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from overseer.fetcher.offer import Offer
+    from overseer.store import Layout
+    from overseer.updater.attention import Attentive
+
+CHECKPOINT = 64 << 20
+"""Bytes after which what has arrived is made safe, so that a crash costs no more than these."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Bytes that are all here and durable, in `folder` under the name of a download."""
+
+    folder: str
+    digest: str  # SHA-256, unpacked
+    size: int  # bytes, unpacked
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return staging.data_path(self.folder)
+
+
+@dataclass
+class _Arriving:
+    """Bytes on their way."""
+
+    folder: str
+    fd: int
+    sha: hashlib._Hash
+    size: int = 0
+
+    def keep(self, offer: Offer) -> None:
+        """Make safe what is here."""
+        digest = self.sha.hexdigest()
+        staging.keep(self.folder, self.fd, size=self.size, sha256=digest, seen=offer.seen)
+
+
+def receive(
+    offer: Offer, layout: Layout, attention: Attentive, *, max_size: int, max_unpacked: int
+) -> Arrived:
+    """Download an offer, verify it against what the source says of it, and unpack it.
+
+    The limits are bytes. Raises `FetchError` when it is cut short, empty, too long, damaged or not what the
+    source says, `OSError`, and what `attention` raises.
+    """
+    arriving = _download(offer, layout, attention, max_size)
+    try:
+        _verify(offer, arriving)
+        how = packing(os.pread(arriving.fd, 16, 0))
+        if how:
+            return _unpacked(arriving, layout, how, max_unpacked)
+        os.fsync(arriving.fd)
+        staging.finish(arriving.folder)
+        return Arrived(arriving.folder, arriving.sha.hexdigest(), arriving.size)
+    except FetchError:
+        staging.drop(layout)  # there is nothing to be resumed: all of it came, and it was wrong
+        raise
+    finally:
+        os.close(arriving.fd)
+
+
+def _unpacked(arriving: _Arriving, layout: Layout, how: str, limit: int) -> Arrived:
+    folder = staging.new_folder(layout)
+    target = durable.create(staging.data_path(folder))
+    try:
+        digest, size = unpack(arriving.fd, target, how, limit=limit)
+        os.fsync(target)
+    except kinds.NotAReleaseError as error:
+        raise FetchError(f"what was downloaded is not taken: {error}") from error
+    finally:
+        os.close(target)
+    staging.drop(layout)
+    return Arrived(folder, digest, size)
+
+
+def _verify(offer: Offer, arrived: _Arriving) -> None:
+    """Hold the bytes against what the source says of them. Signatures will be verified here as well."""
+    if not arrived.size:
+        raise FetchError("the release is empty")
+    if offer.size is not None and arrived.size != offer.size:
+        raise FetchError(f"{arrived.size} bytes came of a release of {offer.size}")
+    found = arrived.sha.hexdigest()
+    if offer.digest and found != offer.digest.lower():
+        raise FetchError(f"the release has the digest {found}, not {offer.digest} as the source says")
+
+
+def _download(offer: Offer, layout: Layout, attention: Attentive, limit: int) -> _Arriving:
+    """Stream the offer to disk, from where an earlier download was interrupted if the source can do that."""
+    waiting = staging.waiting(layout)
+    taken = staging.take_up(waiting) if waiting else None
+    arriving = _Arriving(waiting.folder, *taken, waiting.size) if waiting and taken else None
+    partial = Partial(waiting.size, waiting.seen) if waiting and taken else None
+    try:
+        with attention.foreign():
+            download = offer.open(partial)
+        if download.start != (arriving.size if arriving else 0):
+            if arriving:
+                os.close(arriving.fd)
+                arriving = None
+            _refuse_gap(download.start)
+        if arriving is None:
+            arriving = _Arriving(*staging.begin(layout), hashlib.sha256())
+        _stream(download.chunks, arriving, offer, limit, attention)
+    except BaseException:
+        if arriving:
+            os.close(arriving.fd)
+        raise
+    return arriving
+
+
+def _refuse_gap(start: int) -> None:
+    if start:
+        raise FetchError(f"the source begins at byte {start}, where nobody asked it to")
+
+
+def _stream(
+    chunks: Iterator[bytes], arriving: _Arriving, offer: Offer, limit: int, attention: Attentive
+) -> None:
+    """Write chunk after chunk; whatever interrupts it, what has arrived can be resumed."""
+    safe = arriving.size
+    try:
+        for chunk in _listening(chunks, attention):
+            if arriving.size + len(chunk) > limit:
+                safe = arriving.size = 0  # and what is here is not wanted either
+                _refuse_length(arriving, limit)
+            durable.write_all(arriving.fd, chunk)
+            arriving.sha.update(chunk)
+            arriving.size += len(chunk)
+            if arriving.size - safe >= CHECKPOINT:
+                arriving.keep(offer)
+                safe = arriving.size
+    except BaseException:
+        if arriving.size > safe:
+            with suppress(OSError):
+                arriving.keep(offer)
+        raise
+    finally:
+        close = getattr(chunks, "close", None)
+        if callable(close):
+            close()
+
+
+def _refuse_length(arriving: _Arriving, limit: int) -> None:
+    durable.remove(arriving.folder)
+    raise FetchError(f"the release is longer than the limit of {limit} bytes", permanent=True)
+
+
+def _listening(chunks: Iterator[bytes], attention: Attentive) -> Iterator[bytes]:
+    """Hear the master between chunks; while one is awaited, only its end matters."""
+    while True:
+        attention.attend()
+        with attention.foreign():
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk

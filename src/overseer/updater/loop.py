@@ -1,0 +1,241 @@
+"""The updater's one loop: look for a release when it is time, bring it in, and do as the master says.
+
+One thread, one wait, one deadline. This is the only place that knows *when*; a fetcher answers one question
+and returns. The master's words are about releases that were staged before; each is idempotent, so that it
+may be said again after either side was started anew, and what the disk refuses is tried again later.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import select
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from overseer.errors import FetchError, OverseerError, StoreError
+from overseer.fetcher.offer import LookAgain, Offer
+from overseer.updater import version
+from overseer.updater.attention import Attention, Leave
+from overseer.updater.schedule import Pace, Schedule, failed, glanced, looked
+from overseer.updater.stage import Refused, Staged, Terms, stage, staged
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from overseer.store import Store
+
+    Word = dict[str, Any]
+
+
+class Source(Protocol):
+    """A fetcher, as far as it is needed here."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks."""
+
+    def latest(self, seen: Mapping[str, str] | None) -> Offer | LookAgain | None:
+        """Look once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How often to look (see `Pace`), and what a release has to meet."""
+
+    terms: Terms = field(default_factory=Terms)
+    min_fetch_interval: float = 1.0
+    jitter: float = 0.1
+    backoff: float = 1.0
+    max_backoff: float = 300.0
+
+
+def run(
+    channel: socket.socket,
+    *,
+    fetcher: Source,
+    store: Store,
+    pre_upgrade: Callable[[str], object] | None = None,
+    options: Options | None = None,
+) -> int:
+    """Be the updater until the master goes, and return the exit status.
+
+    Says `hello`, `staged` (a release is on trial: start it), `say` (a line for the log), and `promoted`,
+    `installed`, `rejected`, `cleared` when the store has done what was asked. Hears `promote`, `install`,
+    `reject` (with a `reason`) and `clear`, each with a `release`, and with the releases that are `in_use` if
+    others may be removed. The end of the channel ends it at once; a download under way can be resumed.
+    """
+    with Attention(channel) as attention:
+        updater = Updater(attention, fetcher, store, pre_upgrade, options or Options())
+        attention.heard = updater.obey
+        with suppress(Leave):
+            updater.work()
+    return 0
+
+
+class Updater:
+    """What the loop knows between two waits."""
+
+    def __init__(
+        self,
+        attention: Attention,
+        fetcher: Source,
+        store: Store,
+        pre_upgrade: Callable[[str], object] | None,
+        options: Options,
+    ) -> None:
+        self.attention = attention
+        self.fetcher = fetcher
+        self.store = store
+        self.pre_upgrade = pre_upgrade
+        self.terms = options.terms
+        self.pace = Pace(
+            interval=fetcher.interval,
+            min_fetch_interval=options.min_fetch_interval,
+            jitter=options.jitter,
+            backoff=options.backoff,
+            max_backoff=options.max_backoff,
+        )
+        self.schedule = Schedule(time.monotonic())
+        self.unfinished: list[Word] = []
+        self.retry = Schedule(time.monotonic())
+        self.said: set[str] = set()
+        store.tell = attention.tell
+
+    def work(self) -> None:
+        """Work for ever. Raises `Leave` when the master has gone."""
+        self.attention.say(type="hello", role="updater", current=self.store.ledger.current)
+        self._resume()
+        while True:
+            now = time.monotonic()
+            if self.unfinished and now >= self.retry.due:
+                self._finish()
+            if now >= self.schedule.due:
+                self._look()
+            due = min(self.schedule.due, self.retry.due) if self.unfinished else self.schedule.due
+            wait = max(0.0, due - time.monotonic())
+            if select.select([self.attention], [], [], wait)[0]:
+                self.attention.take()
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def _resume(self) -> None:
+        """A release went on trial, and perhaps nobody was told any more; hearing it twice does no harm."""
+        trial = self.store.ledger.trial
+        release = self.store.find(trial.release) if trial else None
+        if release:
+            self._announce(staged(release, self.terms))
+
+    def _look(self) -> None:
+        try:
+            with self.attention.foreign():
+                found = self.fetcher.latest(self.store.ledger.seen)
+            if isinstance(found, LookAgain):
+                self.schedule = glanced(self.schedule, time.monotonic(), found.after)
+                return
+            if found is not None:
+                self._take(found)
+        except FetchError as error:
+            self._failed(f"no release could be fetched: {error}", error.retry_after)
+        except (OverseerError, OSError) as error:
+            self._failed(f"the release could not be taken: {error}")
+        except Exception as error:  # noqa: BLE001 - a fetcher is a stranger's code
+            self._failed(f"the fetcher failed: {type(error).__name__}: {error}")
+        else:
+            self.said.clear()
+            self.schedule = looked(self.pace, time.monotonic(), random.random())  # noqa: S311
+
+    def _take(self, offer: Offer) -> None:
+        self.attention.tell("debug", f"a release is offered: {offer.name or 'without a name'}")
+        outcome = stage(
+            offer,
+            store=self.store,
+            terms=self.terms,
+            pre_upgrade=self.pre_upgrade,
+            attention=self.attention,
+        )
+        match outcome:
+            case Staged():
+                self._announce(outcome)
+            case Refused(known=True):
+                self.attention.tell("debug", f"the offer is not taken: {outcome.reason}")
+            case Refused():
+                digest = outcome.release[:12] or "as offered"
+                self.attention.tell("error", f"release {digest} is not taken: {outcome.reason}")
+
+    def _announce(self, release: Staged) -> None:
+        self.attention.say(
+            type="staged",
+            release=release.release,
+            argv=release.argv,
+            version=release.version,
+            environ=dict(release.environ),
+        )
+
+    def _failed(self, text: str, retry_after: float | None = None) -> None:
+        """Look again later. The same failure is worth one line, not one at each look."""
+        self.attention.tell("debug" if text in self.said else "warning", text)
+        self.said.add(text)
+        self.schedule = failed(
+            self.schedule,
+            self.pace,
+            time.monotonic(),
+            random.random(),  # noqa: S311 - spreads load, keeps no secret
+            retry_after=retry_after,
+        )
+
+    # -- obeying -------------------------------------------------------------------------------------------
+
+    def obey(self, word: Word) -> None:
+        """Do what the master says, or keep it for later if the disk does not let us now."""
+        if word["type"] not in ("promote", "install", "reject", "clear"):
+            self.attention.tell("warning", f"the updater does not know the word {word['type']!r}")
+            return
+        self.unfinished = [w for w in self.unfinished if w.get("release") != word.get("release")] + [word]
+        self._finish()
+
+    def _finish(self) -> None:
+        words, self.unfinished = self.unfinished, []
+        for word in words:
+            try:
+                self._do(word)
+            except OSError as error:
+                self.unfinished.append(word)
+                self.attention.tell("error", f"cannot {word['type']} the release yet: {_told(error)}")
+            except OverseerError as error:
+                self.attention.tell("error", f"cannot {word['type']} the release: {error}")
+        if self.unfinished:
+            self.retry = failed(self.retry, self.pace, time.monotonic(), random.random())  # noqa: S311
+        else:
+            self.retry = Schedule(time.monotonic())
+
+    def _do(self, word: Word) -> None:
+        release = word.get("release")
+        if not isinstance(release, str) or not release:
+            raise StoreError(f"no release is named: {word!r}")
+        store = self.store
+        match word["type"]:
+            case "promote":
+                found = store.find(release)
+                highest = version.higher(store.ledger.highest, found.version if found else "")
+                done = {"type": "promoted", "public": store.promote(release, highest=highest)}
+            case "install":
+                done = {"type": "installed", "public": store.install(release, attempts=self.terms.attempts)}
+            case "reject":
+                reason = str(word.get("reason") or "the master says so")
+                done = {"type": "rejected", "public": store.reject(release, reason)}
+            case _:
+                store.unhold(release)
+                done = {"type": "cleared"}
+        if isinstance(word.get("in_use"), list):
+            store.collect([digest for digest in word["in_use"] if isinstance(digest, str)])
+        self.attention.say(release=release, **done)
+
+
+def _told(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error}); it is tried again"
+    return f"{error}; it is tried again"

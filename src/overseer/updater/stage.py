@@ -1,0 +1,254 @@
+"""How a release comes into the store: one way, each step after the one before, and no way back.
+
+room -> download -> size and digest -> unpack -> is it known, or held? -> what kind is it? -> durable among
+the releases -> check -> version -> pre_upgrade -> on trial. Before the last step nothing is different but
+for disk space; after it, the release is started and may become current.
+
+Two ways out besides: `Refused` means that this offer is dealt with, and is remembered; an exception means
+that it is not, and is offered again: a transfer that was cut, a full disk, a page that was no release.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from overseer.errors import CheckError, FetchError, StoreError
+from overseer.store import Release, durable, releases, staging
+from overseer.store.layout import can_execute
+from overseer.updater import kinds, version
+from overseer.updater.attention import Unattended
+from overseer.updater.check import TIMEOUT, Checked, check
+from overseer.updater.download import receive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from overseer.fetcher.offer import Offer
+    from overseer.store import Store
+    from overseer.updater.attention import Attentive
+    from overseer.updater.download import Arrived
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a release has to meet.
+
+    `max_size` and `max_unpacked` are bytes as downloaded and as stored; `check` may be turned off for
+    programs that know nothing of overseer; `check_timeout` is in seconds; `attempts` are the starts on trial;
+    `interpreter` is what starts Python releases (default: this one with its flags) and `arguments` are the
+    user's own, which the check gets as well.
+    """
+
+    max_size: int = 2 << 30
+    max_unpacked: int = 4 << 30
+    check: bool = True
+    check_timeout: float = TIMEOUT
+    allow_downgrade: bool = False
+    attempts: int = 3
+    interpreter: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """A release on trial: its digest, what to execute without the user's arguments, and its environment."""
+
+    release: str
+    argv: list[str]
+    version: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """An offer that came to nothing and is not looked at again. `known`: because we have it already."""
+
+    reason: str
+    release: str = ""
+    known: bool = False
+
+
+def stage(
+    offer: Offer,
+    *,
+    store: Store,
+    terms: Terms,
+    pre_upgrade: Callable[[str], object] | None = None,
+    attention: Attentive | None = None,
+) -> Staged | Refused:
+    """Bring one offer into the store and put it on trial.
+
+    `pre_upgrade` gets the path of the stored release, once it has passed its check; an exception refuses it.
+    Raises `FetchError` and `StoreError` when the same offer may do another time, and what `attention` raises.
+    """
+    attention = attention or Unattended()
+    early = _refuse_early(offer, store, terms)
+    if early:
+        store.saw(offer.seen)
+        return early
+    try:
+        arrived = receive(
+            offer, store.layout, attention, max_size=terms.max_size, max_unpacked=terms.max_unpacked
+        )
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            staging.drop(store.layout)  # it can be had again; the room is needed
+        raise StoreError(f"the release cannot be stored: {error}") from error
+    try:
+        return _judge(offer, arrived, store=store, terms=terms, pre_upgrade=pre_upgrade, attention=attention)
+    except OSError as error:
+        raise StoreError(f"the release cannot be stored: {error}") from error
+    finally:
+        with suppress(OSError):
+            durable.remove(arrived.folder)
+
+
+# -- before anything is downloaded -------------------------------------------------------------------------
+
+
+def _refuse_early(offer: Offer, store: Store, terms: Terms) -> Refused | None:
+    """What the offer says of itself may be enough; and there must be room for it."""
+    if offer.digest and (known := _known(store, offer.digest.lower())):
+        return known
+    if offer.version and (reason := _too_old(store, offer.version, terms)):
+        return Refused(reason=reason)
+    if offer.size is not None and offer.size > terms.max_size:
+        raise FetchError(
+            f"the release has {offer.size} bytes and the limit is {terms.max_size}", permanent=True
+        )
+    current = store.find(store.ledger.current)
+    staging.need_room(store.layout, offer.size or (current.size if current else 0))
+    if current and not can_execute(store.layout.root):
+        kind = kinds.named(current.kind, current.path)
+        if not kind.interpreted:
+            raise StoreError(
+                f"{store.layout.root} is mounted noexec, so a release of kind {kind.name} cannot run"
+            )
+    return None
+
+
+def _known(store: Store, digest: str) -> Refused | None:
+    ledger = store.ledger
+    if digest == ledger.current:
+        return Refused(reason="it is the current release", release=digest, known=True)
+    if ledger.trial and digest == ledger.trial.release:
+        return Refused(reason="it is on trial already", release=digest, known=True)
+    if digest in ledger.held:
+        return Refused(reason=f"it is held: {ledger.held[digest]}", release=digest, known=True)
+    return None
+
+
+def _too_old(store: Store, found: str, terms: Terms) -> str:
+    highest = store.ledger.highest
+    if terms.allow_downgrade or not found or not highest or not version.is_lower(found, highest):
+        return ""
+    return f"version {found} is lower than {highest}, and allow_downgrade is not set"
+
+
+# -- the release -------------------------------------------------------------------------------------------
+
+
+def _judge(
+    offer: Offer,
+    arrived: Arrived,
+    *,
+    store: Store,
+    terms: Terms,
+    pre_upgrade: Callable[[str], object] | None,
+    attention: Attentive,
+) -> Staged | Refused:
+    """Decide about bytes that are whole."""
+    known = _known(store, arrived.digest)
+    if known:
+        store.saw(offer.seen)
+        return known
+    try:
+        kind = _kind(store, arrived)
+    except kinds.NotAReleaseError as error:
+        if not error.certain and not offer.digest:
+            # A proxy's page, or half a file: it gives way to the release some day, so it is not remembered.
+            raise FetchError(f"what was downloaded is no release: {error}") from error
+        store.hold(arrived.digest, str(error), seen=offer.seen)
+        return Refused(reason=str(error), release=arrived.digest)
+    release = _add(offer, store, arrived, kind)
+    try:
+        checked = _check(release, kind, store, terms, attention)
+        release = store.name(release, checked.version or release.version)
+        _ask(pre_upgrade, release)
+    except CheckError as error:
+        store.hold(release.release, str(error), seen=offer.seen)
+        store.discard(release)
+        return Refused(reason=str(error), release=release.release)
+    attention.attend()
+    store.begin(release.release, attempts=terms.attempts, seen=offer.seen)
+    return staged(release, terms)
+
+
+def staged(release: Release, terms: Terms) -> Staged:
+    """Say what to start for a stored release."""
+    kind = kinds.named(release.kind, release.path)
+    return Staged(
+        release=release.release,
+        argv=kind.argv(release.path, terms.interpreter),
+        version=release.version,
+        environ=kind.environment(release.caches),
+    )
+
+
+def _kind(store: Store, arrived: Arrived) -> kinds.Kind:
+    """Tell what it is; a script without a #! line is Python if the one that runs now is."""
+    current = store.find(store.ledger.current)
+    ending = ".py" if current and current.kind == "python" else ""
+    return kinds.detect(staging.data_path(arrived.folder), name=store.layout.name + ending)
+
+
+def _add(offer: Offer, store: Store, arrived: Arrived, kind: kinds.Kind) -> Release:
+    """Make it one of the stored releases, durable under its own name."""
+    known = store.find(arrived.digest)
+    if known and releases.is_whole(known, doubt=True):
+        return replace(known, kind=kind.name)
+    name = store.layout.name
+    path = os.path.join(arrived.folder, name)
+    os.rename(staging.data_path(arrived.folder), path)
+    os.chmod(path, releases.mode_for(store.layout.public))
+    return store.add(
+        arrived.folder,
+        Release(
+            release=arrived.digest,
+            folder=arrived.folder,
+            name=name,
+            size=arrived.size,
+            kind=kind.name,
+            version=offer.version or "",
+            origin=offer.name,
+        ),
+    )
+
+
+def _check(release: Release, kind: kinds.Kind, store: Store, terms: Terms, attention: Attentive) -> Checked:
+    """Have it say what it is, and that it is no older than what was here."""
+    if not terms.check:
+        return Checked(version=release.version)
+    checked = check(
+        [*kind.argv(release.path, terms.interpreter), *terms.arguments],
+        timeout=terms.check_timeout,
+        environ=kind.environment(release.caches),
+        attend=attention.attend,
+        attend_to=attention.fileno(),
+    )
+    if reason := _too_old(store, checked.version, terms):
+        raise CheckError(reason)
+    return checked
+
+
+def _ask(pre_upgrade: Callable[[str], object] | None, release: Release) -> None:
+    if pre_upgrade is None:
+        return
+    try:
+        pre_upgrade(release.path)
+    except (Exception, SystemExit) as error:  # the user's code may raise whatever it likes
+        raise CheckError(f"pre_upgrade refused it: {type(error).__name__}: {error}") from error
