@@ -1,0 +1,1 @@
+"""The original's example: three builds say hello."""

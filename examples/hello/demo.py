@@ -8,8 +8,6 @@ begun with build 1 and build 2; each of them stays until its own is answered.
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import signal
 import socket
@@ -19,6 +17,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +66,11 @@ def answers(port: int, number: str) -> bool:
         return False
 
 
+def is_published(app: Path, number: str) -> bool:
+    """Tell whether the public file is this build."""
+    return f'BUILD_ID = "{number}"\n' in app.read_text()
+
+
 def free_port() -> int:
     """Find a port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -80,8 +84,7 @@ def main() -> int:
     build(BUILDS[0], folder / "app.py")
     print("RUNNING APP", flush=True)
     command = [sys.executable, "app.py", f"127.0.0.1:{port}"]
-    path = os.pathsep.join(sys.path[:1] + [os.environ.get("PYTHONPATH", "")])
-    app = subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": path.strip(os.pathsep)})
+    app = subprocess.Popen(command, cwd=folder)
     slow: list[threading.Thread] = []
     try:
         return tell(folder, port, app, slow)
@@ -98,7 +101,7 @@ def tell(folder: Path, port: int, app: subprocess.Popen[bytes], slow: list[threa
     def ask_slowly() -> None:
         print(ask(port, SLOW), flush=True)
 
-    until(lambda: answers(port, BUILDS[0]), "the first build serves")
+    until(partial(answers, port, BUILDS[0]), "the first build serves")
     plan = Plan(kinds=(Fresh(rate=RATE), Late(rate=RATE / 10)), seconds=None)
     with LoadProcess(f"http://127.0.0.1:{port}", plan) as load:
         load.wait_started()
@@ -107,12 +110,8 @@ def tell(folder: Path, port: int, app: subprocess.Popen[bytes], slow: list[threa
             slow[-1].start()
             print(ask(port), flush=True)
             build(number, folder / "app_next.py")
-            until(lambda number=number: answers(port, number), f"build {number} serves")  # type: ignore[misc]
-            published = re.compile(rf'^BUILD_ID = "{number}"$', re.MULTILINE)
-            until(
-                lambda p=published: bool(p.search((folder / "app.py").read_text())),
-                f"build {number} is current",
-            )  # type: ignore[misc]
+            until(partial(answers, port, number), f"build {number} serves")
+            until(partial(is_published, folder / "app.py", number), f"build {number} is current")
         print(ask(port), flush=True)
         for request in slow:
             request.join()
