@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from overseer.errors import ConfigError
 from overseer.program.draining import Draining
 
 if TYPE_CHECKING:
@@ -52,9 +53,11 @@ class State:
     """How `ready` and `fail` reach the master."""
 
     @property
-    def listener(self) -> Listener | None:
-        """The first listener, or None where there is no address."""
-        return self.listeners[0] if self.listeners else None
+    def listener(self) -> Listener:
+        """The first listener. Raises `ConfigError` where no address was given."""
+        if not self.listeners:
+            raise ConfigError("address", "was not given, so there is no listener")
+        return self.listeners[0]
 
     @property
     def address(self) -> str:
