@@ -25,9 +25,10 @@ _KEPT = 4096  # bytes of output: more than a path and the end of a complaint are
 class Command:
     """Run `argv` every `interval` seconds, for `timeout` seconds at most.
 
-    It prints the path of a complete file as its last line, or nothing when there is nothing new; the file
-    is copied, and remembered by its path, time, size and inode. It runs without a shell, with no standard input, in a session of its own: what it
-    leaves running when its time is up is killed with it. An exit status other than 0 is a failed look.
+    It prints the path of a complete file as its last line, or nothing when there is nothing new; the file is
+    copied, and remembered by its path, time, size and inode. It runs without a shell, with no standard input,
+    in a session of its own: what it leaves running when its time is up is killed with it. An exit status
+    other than 0 is a failed look.
     Raises `ConfigError` when `argv` is a string or empty, or a time is not positive.
     """
 

@@ -1,8 +1,8 @@
 """Fetchers by URL, and anything that can be made one: the door for everybody's sources.
 
 Schemes: `https:` and `http:` (`HTTP`), `s3://bucket/key` (`S3`), `github:owner/repo` (`GitHub`), `file:`
-(`File`); any other one is looked up among the entry points of the group `overseer.fetchers`, whose name is the scheme
-and whose object is called with the URL and the options and returns a fetcher.
+(`File`); any other one is looked up among the entry points of the group `overseer.fetchers`, whose name is
+the scheme and whose object is called with the URL and the options and returns a fetcher.
 """
 
 from __future__ import annotations
