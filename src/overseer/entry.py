@@ -251,7 +251,7 @@ def _heed_signals(link: Link) -> None:
         return
     for number, default in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
         if signal.getsignal(number) is default:
-            signal.signal(number, link.signal_came)
+            link.heed(number)
 
 
 def _signalled(draining: Draining, link: Link, number: int) -> None:

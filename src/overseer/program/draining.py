@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import threading
 from typing import TYPE_CHECKING
 
@@ -18,25 +19,37 @@ class Draining:
     """An event that is set once, when the program shall finish what it has and leave.
 
     Threads ask `is_set()` or block in `wait(timeout)`; coroutines `await` it; whoever has a selector waits
-    until `fileno()` is readable (it stays so). Setting it is the link's business.
+    until `fileno()` is readable (it stays so). Setting it is the link's business. Processes that the program
+    forks may ask and wait as well; callbacks are called in the program's own process only.
     """
 
     def __init__(self) -> None:
         self.reason = ""
         self._event = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._callbacks: list[Callable[[], object]] = []
         self._reader, self._writer = os.pipe()
+        self._forked = False  # from the process where `begin` is called: only the descriptor tells
+        os.register_at_fork(after_in_child=self._become_a_copy)
+
+    def _become_a_copy(self) -> None:
+        self._forked = True
+        self._lock = threading.RLock()  # whoever held it is not in this process
 
     def is_set(self) -> bool:
         """Tell whether the program was asked to leave."""
-        return self._event.is_set()
+        return self._event.is_set() or (self._forked and self._wait_forked(0))
 
     __bool__ = is_set
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until then, or for `timeout` seconds; return whether it has come."""
-        return self._event.wait(timeout)
+        return self._wait_forked(timeout) if self._forked else self._event.wait(timeout)
+
+    def _wait_forked(self, timeout: float | None) -> bool:
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
 
     def fileno(self) -> int:
         """Return a descriptor that becomes, and stays, readable then."""

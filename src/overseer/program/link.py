@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import select
@@ -9,7 +10,8 @@ import signal
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 from overseer import wire
 from overseer.errors import ProtocolError
@@ -19,11 +21,17 @@ if TYPE_CHECKING:
 
     from overseer.wire import Word
 
+    Handler = Callable[[int, Any], object] | int | None
+
 _log = logging.getLogger("overseer")
 
 
 class Link:
-    """Words to and from the master. After `listen` any thread and any signal handler may use it."""
+    """Words to and from the master. After `listen` any thread and any signal handler may use it.
+
+    A process that the program forks is not the one the master knows: in it nothing is said, and the signal
+    handlers are as they were before `heed`.
+    """
 
     def __init__(self, fd: int | None) -> None:
         """Take the descriptor of the channel; None where there is no master: then nothing is ever said."""
@@ -33,10 +41,15 @@ class Link:
             sock.setblocking(False)
             self._channel = wire.Channel(sock)
         self._lock = threading.Lock()
+        self._unsaid: deque[Word] = deque()
+        self._heeded: dict[int, Handler] = {}
+        self._open_wake_up()
+        self._numbers = itertools.count(1)
+        os.register_at_fork(after_in_child=self._become_a_stranger)
+
+    def _open_wake_up(self) -> None:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        self._asked = 0
-        os.register_at_fork(after_in_child=self._forget)
 
     @property
     def alone(self) -> bool:
@@ -44,10 +57,23 @@ class Link:
         return self._channel is None
 
     def _forget(self) -> None:
-        """A forked process is not the one the master knows: it has nothing to say."""
         if self._channel:
             self._channel.close()
             self._channel = None
+
+    def _become_a_stranger(self) -> None:
+        self._lock = threading.Lock()  # whoever held it is not in this process
+        self._forget()
+        for fd in (self._reader, self._writer):
+            os.close(fd)  # shared with the parent, who would take our signals for his
+        self._open_wake_up()
+        for number, before in self._heeded.items():
+            if signal.getsignal(number) == self.signal_came:
+                signal.signal(number, before)
+
+    def heed(self, number: int) -> None:
+        """Have a signal told to `signalled` (see `listen`) instead of what Python does with it by itself."""
+        self._heeded[number] = signal.signal(number, self.signal_came)
 
     def greet(self, hello: Word) -> tuple[Word, list[int]] | None:
         """Say hello and wait to be let in. Return the welcome and the listeners' descriptors.
@@ -99,14 +125,14 @@ class Link:
         threading.Thread(target=wait, name="overseer", daemon=True).start()
 
     def _wants_write(self) -> int:
-        with self._lock:
-            return select.POLLOUT if self._channel and self._channel.wants_write else 0
+        return select.POLLOUT if self._channel and self._channel.wants_write else 0
 
     def _hear(self, mask: int, heard: Callable[[Word], None]) -> bool:
         assert self._channel is not None
         if mask & select.POLLOUT:
             with self._lock:
                 self._channel.flush()
+            self._speak()
         if not mask & ~select.POLLOUT:
             return True
         words = self._channel.receive()
@@ -119,21 +145,27 @@ class Link:
 
     def say(self, word: Word) -> None:
         """Tell the master something; nothing happens where there is none."""
-        with self._lock:
-            if self._channel:
-                self._channel.send(word)
-                waits = self._channel.wants_write
-            else:
-                waits = False
-        if waits:
-            self._wake(0)
+        self._unsaid.append(word)
+        self._speak()
+
+    def _speak(self) -> None:
+        # Never a wait: a signal handler may have interrupted the holder of the lock, who looks again anyway.
+        while self._unsaid and self._lock.acquire(blocking=False):
+            try:
+                while self._unsaid:
+                    self._send(self._unsaid.popleft())
+            finally:
+                self._lock.release()
+
+    def _send(self, word: Word) -> None:
+        if self._channel:
+            self._channel.send(word)
+            if self._channel.wants_write:
+                self._wake(0)
 
     def ask_for_restart(self) -> None:
         """Ask the master for a restart; how it ended is told to `heard`, with the same number."""
-        with self._lock:
-            self._asked += 1
-            number = self._asked
-        self.say({"type": "restart", "id": number})
+        self.say({"type": "restart", "id": next(self._numbers)})
 
     def signal_came(self, number: int, _frame: object = None) -> None:
         """Queue a signal for the thread: a handler may run where a lock is held already."""
