@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup check test long demo bench clean
-help:    ; @grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+.PHONY: help setup check test long long-enough demo bench clean
+help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
 check: setup  ## ruff, mypy, layers, unit stories and laws
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/unit tests/laws tests/test_layers.py
@@ -11,6 +11,8 @@ test: setup  ## the quick suite: under three minutes
 	$(BIN)/pytest -m "not long"
 long: setup  ## the long proofs: soaks, exhaustive searches, mutations
 	$(BIN)/pytest -m long
+long-enough: setup  ## the part of the long proofs that continuous integration can afford
+	$(BIN)/pytest -m "long and not very_long"
 demo: setup  ## the main job, seen live: three upgrades under load, no failed request
 	$(BIN)/python -m examples.hello.demo
 bench: setup  ## the figures: the master against the bare program, as ratios
