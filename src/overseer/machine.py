@@ -134,7 +134,7 @@ def _workers(world: World, now: float) -> Iterator[Action]:
                 case Stage.SPAWNED | Stage.ADMITTED if late:                      yield Kill(g.number, w.number, _late(g, w))
                 case Stage.SPAWNED | Stage.WAITING if g.told and alive.index(w) >= g.policy.workers:
                     yield Kill(g.number, w.number, "its release asks for fewer workers")
-                case Stage.WAITING if not starting or not _must_wait(world, g):   yield Admit(g.number, w.number)
+                case Stage.WAITING if not _must_wait(world, g):                   yield Admit(g.number, w.number)
                 case Stage.WAITING:
                     yield from (Drain(o.number) for o in world.generations if o.phase is Phase.SERVING)
         if len(alive) < g.policy.workers and now >= g.not_before and not g.failed:
