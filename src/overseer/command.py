@@ -36,7 +36,7 @@ def this_command() -> Command:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if name == "-c" or (spec is not None and spec.name != "__main__"):
         return Command((sys.executable, *head), args, "", "in place")
-    path = os.path.abspath(name)
+    path = os.path.abspath(os.path.join(role.folder, name))
     head[-1] = path
     kind = "script" if spec is None else "archive" if os.path.isfile(path) else "in place"
     return Command((sys.executable, *head), args, path if os.path.isfile(path) else "", kind)

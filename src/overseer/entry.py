@@ -220,7 +220,7 @@ def _edition() -> dict[str, str]:
     return {
         "overseer": VERSION,
         "package": os.path.dirname(os.path.abspath(__file__)),
-        "python": sys.executable,
+        "python": "" if getattr(sys, "frozen", False) else sys.executable,
     }
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from overseer import addresses, settings, sockets
+from overseer import addresses, role, settings, sockets
 from overseer.command import this_command
 from overseer.errors import ConfigError, NotSupportedError, StoreError
 from overseer.facts import World
@@ -45,6 +45,7 @@ def bind(config: Config) -> list[socket.socket]:
     parsed = [addresses.parse(text) for text in config.listens_on]
     for warning in (warning for address in parsed for warning in sockets.warnings_for(address)):
         _log.warning(warning)
+    sockets.take_inherited(role.environ)
     inherited = sockets.take_inherited(os.environ)
     return sockets.bind_patiently(
         parsed, patience=config.terminate_timeout + 5, say=_log.warning, inherited=inherited
@@ -74,8 +75,9 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
     state: dict[str, Any] = {
         "format": 1,
         "name": os.path.basename(this.binary or this.argv[-1]),
-        "python": sys.executable,
+        "python": "" if this.kind == "frozen" else sys.executable,
         "args": list(this.args),
+        "folder": role.folder,
         "job": is_terminal_job(),
         "reaper": _become_reaper(),
         "began": time.time(),
@@ -103,7 +105,7 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
     try:
         package = os.path.dirname(os.path.abspath(__file__))
         argv = command(sys.executable, package, fd, str(state["name"]))
-        os.execv(argv[0], argv)
+        os.execve(argv[0], argv, role.environ)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(fd)
@@ -173,7 +175,23 @@ def _serve_here(state: dict[str, Any]) -> NoReturn:
     from overseer.master.estate import Estate  # noqa: PLC0415
     from overseer.master.process import serve  # noqa: PLC0415
 
+    _clear_environment()
     raise SystemExit(serve(Estate(state)))
+
+
+def _clear_environment() -> None:
+    """Undo what the loader of this executable has done, or the next one would run on our unpacked files.
+
+    The variables are PyInstaller's: https://pyinstaller.org/en/stable/common-issues-and-pitfalls.html
+    """
+    private = ("_PYI_", "_MEIPASS")
+    environ = {name: told for name, told in role.environ.items() if not name.startswith(private)}
+    for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LIBPATH"):
+        before = environ.pop(f"{name}_ORIG", None)
+        if environ.pop(name, None) and before:
+            environ[name] = before
+    os.environ.clear()
+    os.environ.update(environ)
 
 
 def _control(config: Config) -> socket.socket | None:

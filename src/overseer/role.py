@@ -40,6 +40,22 @@ mine = _take()
 argv = tuple(sys.argv)
 """The arguments as they were at import: programs change theirs."""
 
+environ = dict(os.environ)
+"""The environment as it was at import: what a program adds to its own, the next one adds anew."""
+
+
+def _folder() -> str:
+    """Return where we stand, by the name we were sent there with: a link may lead elsewhere tomorrow."""
+    told = environ.get("PWD", "")
+    try:
+        return told if os.path.isabs(told) and os.path.samefile(told, ".") else os.getcwd()
+    except OSError:
+        return ""
+
+
+folder = _folder()
+"""The working directory as it was at import, or nothing where it cannot be named."""
+
 
 def spend() -> Role:
     """Return our part and be a mere launcher from then on: a part is played once."""

@@ -40,6 +40,9 @@ class Child:
         self.worker = 0
         self.several = False  # its generation has more workers
         self.greeted = False  # has said hello
+        self.let_in = False  # was welcomed
+        self.said_ready = False
+        self.said_fail = False
         self.noise = 0  # lines it sent that mean nothing
 
     @property
@@ -82,10 +85,12 @@ class Child:
 class Children:
     """All of them, by pid."""
 
-    def __init__(self, signals: Signals, *, job: bool, reaper: bool) -> None:
+    def __init__(self, signals: Signals, *, job: bool, reaper: bool, folder: str = "") -> None:
+        """Start processes in `folder`, found anew each time: a link may lead elsewhere by then."""
         self.by_pid: dict[int, Child] = {}
         self._signals = signals
         self._job = job
+        self._folder = folder
         self._reaper = reaper  # orphans become ours, so their end is noticed
 
     def spawn(
@@ -137,12 +142,19 @@ class Children:
                 os.set_inheritable(fd, True)
             self._signals.forget()
             restore(mask)
+            self._enter_folder()
             os.execvpe(argv[0], list(argv), environ)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             os.write(2, f"overseer: cannot execute {argv[0]}: {error.strerror}\n".encode())
         finally:
             os._exit(status)
+
+    def _enter_folder(self) -> None:
+        try:
+            os.chdir(self._folder or ".")
+        except OSError:
+            return  # it is gone: stay where the master stands
 
     def reap(self, leftover: Callable[[Child], None]) -> Iterator[tuple[Child, int]]:
         """Collect everybody who has ended and return the children among them, with their status.
@@ -190,10 +202,14 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def is_terminal_job() -> bool:
-    """Whether standard input is our controlling terminal, so that a shell's job control is about us."""
+    """Whether we talk to our controlling terminal, so that a shell's job control is about us."""
+    return any(map(_is_our_terminal, (0, 1, 2)))
+
+
+def _is_our_terminal(fd: int) -> bool:
     try:
-        return os.isatty(0) and os.tcgetpgrp(0) > 0
-    except OSError:
+        return os.tcgetpgrp(fd) > 0
+    except OSError:  # no terminal, or another session's
         return False
 
 

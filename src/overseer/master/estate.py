@@ -56,7 +56,9 @@ class Estate:
         )
         for n, texts in state["users"].items():
             self.listening.claim(int(n), texts)
-        self.children = Children(self.signals, job=self.job, reaper=self.reaper)
+        self.folder: str = state.get("folder", "")
+        self.owed: list[int] = list(state.get("owed", ()))  # signals for whoever serves next
+        self.children = Children(self.signals, job=self.job, reaper=self.reaper, folder=self.folder)
         self.updating = Updating(self.children, self.journal, state["binary"], _own(state["lock"]))
         for left in state["children"]:
             self._adopt(left)
@@ -72,7 +74,7 @@ class Estate:
         channel = wire.Channel(sock, left["rest"].encode("latin-1"), left["queued"].encode("latin-1"))
         child = Child(left["pid"], channel, left["born"], leads=left["leads"])
         for name in _KEPT:
-            setattr(child, name, left[name])
+            setattr(child, name, left.get(name, getattr(child, name)))
         self.children.by_pid[child.pid] = child
         if not child.generation:
             self.updating.child, self.updating.generation = child, left["updates"]
@@ -88,6 +90,8 @@ class Estate:
             "args": self.args,
             "job": self.job,
             "reaper": self.reaper,
+            "folder": self.folder,
+            "owed": self.owed,
             "began": self.began,
             "settings": settings.to_data(self.launched),
             "world": memory.to_json(self.world),
@@ -173,7 +177,18 @@ class Estate:
         }
 
 
-_KEPT = ("leaving", "status", "generation", "worker", "several", "greeted", "noise")
+_KEPT = (
+    "leaving",
+    "status",
+    "generation",
+    "worker",
+    "several",
+    "greeted",
+    "let_in",
+    "said_ready",
+    "said_fail",
+    "noise",
+)
 
 
 def read_world(state: Mapping[str, Any]) -> World:

@@ -40,6 +40,7 @@ from overseer.facts import (
 )
 from overseer.master import hearing, succession
 from overseer.master import signals as signalling
+from overseer.master.control import MOST_ASKED
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
 from overseer.master.watch import Watch
 from overseer.version import VERSION
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from overseer.master.estate import Estate
     from overseer.settings import Settings
     from overseer.wire import Malformed, Word
+
+_ANEW = "anew"
+"""The name of a request for another master; it is answered by that one."""
 
 _NO_PROCESS = 71
 """The status of a worker that could not even be forked (EX_OSERR, sysexits.h)."""
@@ -66,6 +70,7 @@ class Master:
         self._watch = Watch()
         self._events: list[Event] = []
         self._asked = 0  # requests of this master's callers so far
+        self._told = self.estate.world.unserved  # the last generation whose failure was told
         self._interrupted = False
         self._restart_signal = 0
         self._heir: tuple[str, str] | None = None  # the next master: its interpreter and its package
@@ -84,6 +89,7 @@ class Master:
 
     def run(self) -> int:
         """Go on until the last generation has left; return the program's status."""
+        self._tell_anew(Outcome.DONE, f"the master has started anew, version {VERSION}")
         self._reap()  # whoever ended while the master became this one
         self._feed(Tick())
         while self.estate.world.life is not Life.DONE:
@@ -127,7 +133,7 @@ class Master:
 
     def _take_signals(self) -> None:
         for number in self.estate.signals.read():
-            self._say(f"takes {signal.Signals(number).name}", DEBUG)
+            self._say(f"takes {signal.strsignal(number)} ({number})", DEBUG)
             if number == signal.SIGCHLD:
                 self._reap()
             elif number in signalling.HALT or (number == signal.SIGINT and self._interrupted):
@@ -137,16 +143,23 @@ class Master:
                 self._feed(Asked("", Wish.STOP))
             elif number == self._restart_signal:
                 self._feed(Asked("", Wish.RESTART))
-            else:  # to whoever serves; before anybody does, to whoever is about to
-                for child in self._workers(self._serving() or self.estate.world.started):
-                    child.signal(number)
+            else:
+                self._forward(number)
+
+    def _forward(self, number: int) -> None:
+        """To whoever serves. Who is about to may not know the signal yet and would die of it: it waits."""
+        world = self.estate.world
+        n = self._serving() or (0 if world.life is Life.RUNNING else world.started)
+        if n:
+            for child in self._workers(n):
+                child.signal(number)
+        elif number not in self.estate.owed:
+            self.estate.owed.append(number)
 
     def _reap(self) -> None:
         now = time.monotonic()
         for child, status in self.estate.children.reap(self._tell_leftover):
-            while (words := child.channel.receive()) is not None:  # its last words come before its end
-                if not words:
-                    break
+            for words in child.channel.rest():  # its last words come before its end
                 self._hear(child, words)
             self._watch.drop(child.channel)
             child.channel.close()
@@ -175,6 +188,8 @@ class Master:
         for word in words:
             if event := hear(self.estate, child, word):
                 self._feed(event)
+        if hearing.is_tiresome(child):
+            self._watch.mute(child.channel)
 
     # -- what to do ----------------------------------------------------------------------------------------
 
@@ -194,6 +209,8 @@ class Master:
                 age = now - min((child.born for child in self._workers(n)), default=now)
                 self._say(f"generation {n} serves, {age:.2f} s after its start", DEBUG if first else INFO)
                 self._apply(estate.settings.get(n, estate.launched))
+                while estate.owed:
+                    self._forward(estate.owed.pop(0))
                 self._consider_heir(n)
             case GiveUp(n, reason):
                 self._say(f"generation {n} is given up: {reason}", WARNING)
@@ -236,6 +253,7 @@ class Master:
 
     def _welcome(self, child: Child) -> None:
         """Let a worker in: who it is, and its listeners, in as many messages as the kernel needs."""
+        child.let_in = True
         fds = [sock.fileno() for sock in self.estate.listening.of(child.generation)]
         release = next(g.release for g in self.estate.world.generations if g.number == child.generation)
         word = {"generation": child.generation, "worker": child.worker, "release": release, "fds": len(fds)}
@@ -246,7 +264,7 @@ class Master:
     def _ask_to_leave(self, child: Child) -> None:
         child.leaving = True
         child.channel.send({"type": "drain"})
-        if not child.greeted:  # it cannot hear us yet, and serves nobody
+        if not child.greeted or child.channel.ended:  # it cannot hear us: not yet, or not any more
             child.signal(signal.SIGTERM)
 
     def _apply(self, settings: Settings) -> None:
@@ -284,11 +302,17 @@ class Master:
                     self.estate.control.drop(caller)
             for word in words or []:
                 self._serve_caller(caller, word)
+                if caller.channel.unsent > wire.MAX_LINE:  # it asks and does not listen
+                    return heard(None)
+            return None
 
         self._watch.add_channel(caller.channel, heard)
 
     def _serve_caller(self, caller: Caller, word: Word | Malformed) -> None:
         match word:
+            case {"type": "restart" | "stop"} if len(caller.asked) >= MOST_ASKED:
+                reason = f"{MOST_ASKED} requests of this connection wait for their answers"
+                caller.channel.send({"type": "error", "reason": reason})
             case {"type": "restart" | "stop" as wish}:
                 self._asked += 1
                 name = f"{os.getpid()}-{time.monotonic_ns()}-{self._asked}"
@@ -297,7 +321,7 @@ class Master:
             case {"type": "status"}:
                 caller.channel.send({"type": "status", **self.estate.status(time.monotonic())})
             case {"type": "reexec"}:
-                caller.channel.send({"type": "answer", "outcome": "done", "detail": "the master starts anew"})
+                caller.asked.append(_ANEW)
                 self._heir = (self.estate.python, os.path.dirname(os.path.dirname(__file__)))
             case wire.Malformed():
                 caller.channel.send({"type": "error", "reason": str(word)})
@@ -308,14 +332,16 @@ class Master:
     def _answer(self, request: Request, outcome: Outcome, detail: str) -> None:
         answer = {"type": "answer", "outcome": outcome.value, "detail": detail}
         control, children = self.estate.control, self.estate.children.by_pid.values()
-        pid, _, number = request.name.partition(":")
         if control and (caller := control.whose(request.name)):
             caller.asked.remove(request.name)
             caller.channel.send(answer)
         for child in children:
-            if number and f"p{child.pid}" == pid:
-                child.channel.send({**answer, "id": int(number)})
-        if outcome is Outcome.FAILED:
+            if request.name == f"p{child.pid}":
+                child.channel.send(answer)
+        if (
+            outcome is Outcome.FAILED and self.estate.world.unserved != self._told
+        ):  # once, however many have asked
+            self._told = self.estate.world.unserved
             serving = self._serving()
             stays = f"; generation {serving} serves on" if serving else ""
             self._say(f"a restart failed: {detail}{stays}", WARNING)
@@ -326,16 +352,31 @@ class Master:
         """A committed release that brings another overseer brings another master, too (D19)."""
         g = next((g for g in self.estate.world.generations if g.number == n), None)
         version, package, python = self.estate.editions.get(n, (VERSION, "", ""))
-        if g and g.release == self.estate.world.current and version not in self._refused:
+        known = version not in self._refused and python and package
+        if g and g.release == self.estate.world.current and known:
             self._refused.add(version)
             self._say(f"generation {n} brings overseer {version}: the master, {VERSION}, becomes that")
             self._heir = (python, package)
 
     def _succeed(self, python: str, package: str) -> None:
         self._heir = None
+        mask = signalling.block()
+        while self.estate.signals.waiting():  # came before, and would be lost with this process image
+            signalling.restore(mask)
+            self._take_signals()
+            mask = signalling.block()
         state = self.estate.as_state()
         failure = succession.become(state | {"python": python}, python, package, self.estate.descriptors())
+        signalling.restore(mask)
         self._say(f"the master stays as it is, {VERSION}: {failure}", WARNING)
+        self._tell_anew(Outcome.FAILED, failure)
+
+    def _tell_anew(self, outcome: Outcome, detail: str) -> None:
+        """Answer whoever asked for another master."""
+        for caller in self.estate.control.callers.values() if self.estate.control else ():
+            while _ANEW in caller.asked:
+                caller.asked.remove(_ANEW)
+                caller.channel.send({"type": "answer", "outcome": outcome.value, "detail": detail})
 
     # -- who is who ----------------------------------------------------------------------------------------
 

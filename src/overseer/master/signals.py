@@ -7,12 +7,18 @@ the process replaces itself (the mask survives execve, handlers do not: execve(2
 from __future__ import annotations
 
 import os
+import select
 import signal
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 HALT = frozenset({signal.SIGQUIT})
-FORWARDED = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
-"""What else reaches the program, each exactly once (D23)."""
+_NAMED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR")
+_REAL_TIME = range(getattr(signal, "SIGRTMIN", 0), getattr(signal, "SIGRTMAX", -1) + 1)
+FORWARDED = frozenset(getattr(signal, name) for name in _NAMED if hasattr(signal, name)) | {*_REAL_TIME}
+"""What else reaches the program, each exactly once (D23): all that would end a master and mean nothing to it.
+
+Left as they are: those the kernel sends for a fault of ours, and those of job control.
+"""
 
 TERMINAL = frozenset({signal.SIGWINCH})
 """What a terminal sends to the whole foreground job: forwarded only to a program outside of it."""
@@ -47,6 +53,12 @@ class Signals:
             return list(os.read(self._reader, 1 << 16))
         except BlockingIOError:
             return []
+
+    def waiting(self) -> bool:
+        """Tell whether `read` would return any."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        return bool(poll.poll(0))
 
     def forget(self) -> None:
         """In a forked child: behave as if no signal had ever been taken."""

@@ -1,7 +1,7 @@
 """The next master: the same process, made anew by execve, with the same PID, sockets and children (D19).
 
 The next one is tried first, as a process of its own that only reads the state: a master that could not go on
-must not be started. Every signal is held back meanwhile; the mask and what is pending survive execve.
+must not be started. The caller holds every signal back; the mask and what is pending survive execve.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import signal
 import time
 
 from overseer.master import memory
-from overseer.master.signals import block, restore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +33,13 @@ def command(python: str, package: str, fd: int, name: str) -> list[str]:
 
 def become(state: dict[str, Any], python: str, package: str, keep: Sequence[int]) -> str:
     """Try the next master and become it; return only if that fails, with the reason."""
+    if not python:
+        return "a one-file executable has no bare interpreter to start another master with"
     fd = memory.write(state)
     try:
         argv = command(python, package, fd, str(state["name"]))
         if failure := _try(argv):
             return failure
-        mask = block()
         for kept in keep:
             os.set_inheritable(kept, True)
         try:
@@ -47,7 +47,6 @@ def become(state: dict[str, Any], python: str, package: str, keep: Sequence[int]
         except OSError as error:
             for kept in keep:
                 os.set_inheritable(kept, False)
-            restore(mask)
             return f"{python} cannot be executed: {error.strerror}"
     finally:
         os.close(fd)
@@ -59,7 +58,7 @@ def _try(argv: Sequence[str]) -> str:
     try:
         actions = [(os.POSIX_SPAWN_DUP2, writer, 2)]
         try:
-            pid = os.posix_spawn(argv[0], [*argv, "--try"], os.environ, file_actions=actions)
+            pid = os.posix_spawn(argv[0], [*argv, "--try"], os.environ, file_actions=actions, setsigmask=())
         except OSError as error:
             return f"{argv[0]} cannot be executed: {error.strerror}"
     finally:
