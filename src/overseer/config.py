@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from overseer.fetcher import Fetcher
     from overseer.program.state import State
 
-MOST_WORKERS = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
@@ -92,7 +90,6 @@ class Config:
         self._check_program()
         self._check_addresses()
         self._check_releases()
-        self._check_signal()
         if not self.min_fetch_interval >= 0:
             given = self.min_fetch_interval
             raise ConfigError("min_fetch_interval", f"{given} s is no time to wait; use 0 or more seconds")
@@ -102,8 +99,6 @@ class Config:
             )
         if self.no_restart and self.no_restart_after_fetch:
             raise ConfigError("no_restart_after_fetch", "is set, and no_restart is too, which includes it")
-        if not isinstance(self.workers, int) or self.workers > MOST_WORKERS:
-            raise ConfigError("workers", f"{self.workers!r} is no number of processes up to {MOST_WORKERS}")
         from_data(to_data(self.settings()))  # the master's own checks, made where the programmer sees them
 
     def _check_program(self) -> None:
@@ -142,22 +137,6 @@ class Config:
         if self.trust is not None and not isinstance(self.trust, Unsigned):
             raise ConfigError("trust", f"{self.trust!r} is no way to trust; write overseer.Unsigned()")
 
-    def _check_signal(self) -> None:
-        try:
-            number = signal.Signals(self.restart_signal)
-        except ValueError:
-            raise ConfigError("restart_signal", f"{self.restart_signal!r} is no signal") from None
-        taken = {
-            signal.SIGKILL,
-            signal.SIGSTOP,
-            signal.SIGCHLD,
-            signal.SIGTERM,
-            signal.SIGINT,
-            signal.SIGQUIT,
-        }
-        if number in taken:
-            raise ConfigError("restart_signal", f"{number.name} means something else; use SIGUSR2 or SIGHUP")
-
     @property
     def listens_on(self) -> tuple[str, ...]:
         """The addresses, in order, whichever way they were given."""
@@ -183,7 +162,7 @@ class Config:
         )
         return Settings(
             addresses=self.listens_on,
-            restart_signal=int(self.restart_signal),
+            restart_signal=self.restart_signal,
             policy=policy,
             version=self.version,
             debug=self.debug,

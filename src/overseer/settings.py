@@ -19,12 +19,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+MOST_WORKERS = 1024
+"""Processes of one generation; more is a slip of the pen, and would be the end of the machine."""
+
+RESERVED = frozenset(
+    {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+)
+"""Signals that cannot be the restart signal: they mean something else."""
+
+
 @value
 class Settings:
     """A Config as data; the fields have the names, units and meanings of `overseer.Config`."""
 
     addresses: tuple[str, ...] = ()
-    restart_signal: int = signal.SIGUSR2
+    restart_signal: int = int(signal.SIGUSR2)
     policy: Policy = Policy()
     version: str = ""
     debug: bool = False
@@ -52,11 +61,22 @@ def from_data(data: Mapping[str, Any]) -> Settings:
     for field, least in (("workers", 1), ("max_draining", 1), ("crash_limit", 0)):
         if policy[field] < least:
             raise ConfigError(field, f"{policy[field]} is less than {least}")
+    if policy["workers"] > MOST_WORKERS:
+        raise ConfigError("workers", f"{policy['workers']} is more than {MOST_WORKERS}")
     for field in ("ready_after", "ready_timeout", "terminate_timeout", "probation", "crash_window"):
         if not policy[field] >= 0:  # also refuses NaN
             raise ConfigError(field, f"{policy[field]} s is no time to wait; use 0 or more seconds")
     rest = _typed(Settings(), {name: given for name, given in data.items() if name != "policy"})
+    _check_signal(rest["restart_signal"])
     return Settings(**rest | {"policy": Policy(**policy)})
+
+
+def _check_signal(number: int) -> None:
+    if number not in signal.valid_signals():
+        raise ConfigError("restart_signal", f"{number} is no signal")
+    if number in RESERVED:
+        name = signal.Signals(number).name
+        raise ConfigError("restart_signal", f"{name} means something else; use SIGUSR2 or SIGHUP")
 
 
 def _mapping(field: str, given: object) -> Mapping[str, Any]:
@@ -89,7 +109,7 @@ def _as(field: str, default: object, given: Any) -> object:
             if given is None:
                 return inf
             right = isinstance(given, int | float) and not isinstance(given, bool)
-            given = float(given) if right else given
+            given = _float(given) if right else given
         case str():
             right = isinstance(given, str)
         case tuple():
@@ -100,3 +120,10 @@ def _as(field: str, default: object, given: Any) -> object:
     if not right:
         raise ConfigError(field, f"{given!r} is no {type(default).__name__}")
     return given
+
+
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an integer of more than 308 digits
+        return inf

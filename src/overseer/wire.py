@@ -12,12 +12,13 @@ import array
 import json
 import os
 import socket
+import stat
 
 from overseer.errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Iterator, MutableMapping, Sequence
     from typing import Any
 
     Word = dict[str, Any]
@@ -32,6 +33,8 @@ MAX_FDS = 250
 """Descriptors in one message; Linux refuses more than 253 (SCM_MAX_FD, unix(7))."""
 
 _CHUNK = 1 << 16
+_HELD = 1 << 23
+"""Bytes; more than a socketpair holds that nobody has given a buffer of its own."""
 
 ROLE, CHANNEL, TOKEN = "OVERSEER_ROLE", "OVERSEER_CHANNEL", "OVERSEER_TOKEN"
 BINARY, LOCK = "OVERSEER_BINARY", "OVERSEER_LOCK"  # of the updater: whose releases, and the store's lock
@@ -108,6 +111,8 @@ class Channel:
         self.sock = sock
         self.lines = Lines(rest)
         self.fds: list[int] = []
+        self.ended = False  # the other side sends no more
+        self.unsent = len(queued)  # bytes that wait for the socket
         self._out: list[tuple[bytes, Sequence[int]]] = [(queued, ())] if queued else []
 
     def fileno(self) -> int:
@@ -129,7 +134,9 @@ class Channel:
 
         A receiver that has gone is no error here: it is noticed, once, where the channel is read.
         """
-        self._out.append((encode(word), fds))
+        line = encode(word)
+        self._out.append((line, fds))
+        self.unsent += len(line)
         self.flush()
 
     def flush(self) -> None:
@@ -143,7 +150,9 @@ class Channel:
                 return
             except OSError:
                 self._out.clear()
+                self.unsent = 0
                 return
+            self.unsent -= sent
             if sent == len(data):
                 self._out.pop(0)
             else:
@@ -153,20 +162,40 @@ class Channel:
         """Read once. Return the words that became whole, or None when the other side has gone.
 
         Descriptors are taken only where they are asked for (`with_fds`); the kernel closes all others.
+        Raises `ProtocolError` when some of them got lost, because this process may not have more.
         """
         try:
-            if with_fds:
-                data, fds, _, _ = socket.recv_fds(self.sock, _CHUNK, MAX_FDS)
-                for fd in fds:
-                    os.set_inheritable(fd, False)
-                self.fds += fds
-            else:
-                data = self.sock.recv(_CHUNK)
+            data = self._read_with_fds() if with_fds else self.sock.recv(_CHUNK)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError:  # ECONNRESET: it went away with words of ours unread
-            return None
+            data = b""
+        self.ended = not data
         return self.lines.feed(data) if data else None
+
+    def _read_with_fds(self) -> bytes:
+        data, fds, flags, _ = socket.recv_fds(self.sock, _CHUNK, MAX_FDS)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        self.fds += fds
+        if flags & socket.MSG_CTRUNC:
+            limit = os.sysconf("SC_OPEN_MAX")
+            raise ProtocolError(
+                f"listeners were lost: this process may have {limit} open files; "
+                "raise the limit with LimitNOFILE= or ulimit -n"
+            )
+        return data
+
+    def rest(self) -> Iterator[list[Word | Malformed]]:
+        """Read what is still there of somebody who has gone: no more than a socket holds."""
+        for _ in range(_HELD // _CHUNK):
+            try:
+                data = self.sock.recv(_CHUNK)
+            except OSError:
+                return
+            if not data:
+                return
+            yield self.lines.feed(data)
 
     def close(self) -> None:
         """Close this end; the other side reads the end of the stream."""
@@ -189,9 +218,11 @@ def take_channel(environ: MutableMapping[str, str]) -> int | None:
     if not (fd.isdecimal() and inode.isdecimal()):
         return None
     try:
-        if os.fstat(int(fd)).st_ino != int(inode):
+        there = os.fstat(int(fd))
+        ours = stat.S_ISSOCK(there.st_mode) or stat.S_ISFIFO(there.st_mode)  # inodes of files count elsewhere
+        if not ours or there.st_ino != int(inode):
             return None
         os.set_inheritable(int(fd), False)
-    except (OSError, OverflowError):
+    except (OSError, OverflowError, ValueError):  # ValueError: more digits than Python reads
         return None
     return int(fd)

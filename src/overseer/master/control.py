@@ -15,6 +15,9 @@ from overseer import wire
 MOST = 32
 """Connections at once; the oldest that waits for no answer makes room."""
 
+MOST_ASKED = 1000
+"""Requests of one connection that may wait for their answers."""
+
 
 class Caller:
     """One connection, and the names of its requests that are not answered yet."""

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _LOGGED = 10
 """Lines without meaning that are logged of one child; the rest is counted."""
 
+_TIRESOME = 1000
+"""Lines without meaning after which a child is not listened to any more."""
+
+_TOLD = 1000
+"""Letters of a reason that are kept; a worker may send more than anybody reads."""
+
 
 def hear_worker(  # noqa: PLR0911 - a table
     estate: Estate, child: Child, word: wire.Word | wire.Malformed
@@ -31,13 +37,15 @@ def hear_worker(  # noqa: PLR0911 - a table
         case {"type": "hello", "protocol": int(protocol), "config": dict(config)} if not child.greeted:
             child.greeted = True
             return _hello(estate, child, protocol, config, word)
-        case {"type": "ready"}:
+        case {"type": "ready"} if child.let_in and not child.said_ready:
+            child.said_ready = True
             return Ready(n, w)
-        case {"type": "fail", "reason": str(reason)}:
-            estate.journal.say(f"{child.name} says that it will not do: {reason}", WARNING)
-            return Failed(n, reason)
-        case {"type": "restart", "id": int(number)}:
-            return Asked(f"p{child.pid}:{number}", Wish.RESTART)
+        case {"type": "fail", "reason": str(reason)} if not child.said_fail:
+            child.said_fail = True
+            estate.journal.say(f"{child.name} says that it will not do: {reason[:_TOLD]}", WARNING)
+            return Failed(n, reason[:_TOLD])
+        case {"type": "restart"}:  # any number of them between two starts is one request
+            return Asked(f"p{child.pid}", Wish.RESTART)
         case {"type": "stop"}:
             return Asked("", Wish.STOP)
         case _:
@@ -93,6 +101,11 @@ def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed)
     return None
 
 
+def is_tiresome(child: Child) -> bool:
+    """Whether so much of what it sent meant nothing that reading on would only cost time."""
+    return child.noise > _TIRESOME
+
+
 def tell_noise(estate: Estate, child: Child) -> None:
     """Say, at its end, how much more there was than was logged."""
     if child.noise > _LOGGED:
@@ -103,3 +116,5 @@ def _count(estate: Estate, child: Child, word: wire.Word | wire.Malformed) -> No
     child.noise += 1
     if child.noise <= _LOGGED:
         estate.journal.say(f"{child.name} sent a word that means nothing here: {str(word)[:100]}", WARNING)
+    elif child.noise == _TIRESOME + 1:
+        estate.journal.say(f"{child.name} sends words without meaning: they are not read any more", WARNING)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
+_LONGEST = 1_000_000.0
+"""Seconds (11 days) of one wait: epoll_wait(2) takes no more than 2**31 ms."""
+
 
 class Watch:
     """Wait for descriptors to be readable, and for channels also to take what they have queued."""
@@ -38,15 +41,21 @@ class Watch:
         if self._channels.pop(channel, None) and channel in self._selector.get_map():
             self._selector.unregister(channel)
 
+    def mute(self, channel: Channel) -> None:
+        """Read no more from it; what is queued for it is still sent."""
+        if channel in self._channels:
+            heard, waited = self._channels[channel]
+            self._set(channel, heard, waited, waited & ~_READ)
+
     def wait(self, timeout: float | None) -> None:
         """Wait until something can be done, or for `timeout` seconds (None: for ever), and do it."""
         for channel, (heard, waited) in list(self._channels.items()):
             self._set(channel, heard, waited, (waited & _READ) | (_WRITE if channel.wants_write else 0))
-        for key, mask in self._selector.select(timeout):
-            if key.data in self._channels:
-                self._serve(key.data, mask)
-            elif key.fileobj not in self._channels:
+        for key, mask in self._selector.select(None if timeout is None else min(timeout, _LONGEST)):
+            if key.data is not key.fileobj:
                 key.data()
+            elif key.data in self._channels:  # if not, it was dropped by what came before it in this round
+                self._serve(key.data, mask)
 
     def close(self) -> None:
         """Give back the descriptor of the wait itself."""
@@ -56,7 +65,7 @@ class Watch:
         heard, waited = self._channels[channel]
         if mask & _WRITE:
             channel.flush()
-        if mask & _READ:
+        if mask & waited & _READ:  # not if it was muted by what came before it
             words = channel.receive()
             if words is None:  # at its end it would be readable for ever
                 self._set(channel, heard, waited, waited & ~_READ)
