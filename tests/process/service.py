@@ -13,7 +13,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,11 +71,14 @@ class Service:
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
         prefix: Sequence[str] = (),
+        command: Sequence[str] | None = None,
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
         **options: Any,
     ) -> None:
         """Write `source`, in which OPTIONS stands for `options`, to app.py and start it.
 
-        Without an address it gets 127.0.0.1:0; `prefix` is a command to start it through.
+        Without an address it gets 127.0.0.1:0; `prefix` is a command to start it through, `command` what to
+        give the interpreter instead of the path of app.py.
         """
         if "address" not in options and "addresses" not in options:
             options["address"] = "127.0.0.1:0"
@@ -89,8 +92,8 @@ class Service:
         self._stderr = folder / "stderr"
         with self._stdout.open("ab") as out, self._stderr.open("ab") as err:
             self.process = subprocess.Popen(
-                [*prefix, python, str(self.app), *args],
-                stdin=subprocess.DEVNULL,
+                [*prefix, python, *([str(self.app)] if command is None else command), *args],
+                stdin=stdin,
                 stdout=out,
                 stderr=err,
                 cwd=folder,
@@ -203,7 +206,10 @@ class Service:
 
     def ports(self) -> list[int]:
         """The TCP ports listened on, found by asking the kernel for the master's sockets."""
-        inodes = {os.readlink(f"/proc/{self.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self.pid}/fd")}
+        inodes = set()
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                inodes.add(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
         found = []
         for table in ("tcp", "tcp6"):
             for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
@@ -248,7 +254,7 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         """End everything: the master, and whatever of its tree is left."""
-        tree = self._tree()
+        tree = self.tree()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -260,7 +266,8 @@ class Service:
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
-    def _tree(self) -> list[int]:
+    def tree(self) -> list[int]:
+        """Return every process below the one that was started."""
         found, todo = [], [self.pid]
         while todo:
             with contextlib.suppress(OSError):
