@@ -90,6 +90,12 @@ class Ledger:
         left = self.trial.attempts_left - 1
         return replace(self, trial=replace(self.trial, attempts_left=left))
 
+    def spared(self, release: str) -> Ledger:
+        """The start that is under way ends because somebody stopped the service: it does not count."""
+        if self.trial is None or self.trial.release != release:
+            return self
+        return replace(self, trial=replace(self.trial, attempts_left=self.trial.attempts_left + 1))
+
     def installed(self, release: str, *, attempts: int) -> Ledger:
         """Let the release on trial be the public file without being started: its trial waits."""
         if self.trial is None or self.trial.release != release or self.trial.installed:
@@ -116,7 +122,9 @@ class Ledger:
         if release == self.current:
             if not self.previous:
                 raise StoreError(f"release {release[:12]} cannot be given up: there is none before it")
-            ledger = replace(self, current=self.previous[0], previous=self.previous[1:])
+            back, *rest = self.previous
+            trial = None if self.trial and self.trial.release == back else self.trial
+            ledger = replace(self, current=back, previous=tuple(rest), trial=trial)
         ledger = ledger.holding(release, reason)
         left_alone = self.published is not None and self.published.by_hand and not self.publishing
         return ledger if left_alone else ledger.with_public(ledger.current)
@@ -180,7 +188,10 @@ def dump(ledger: Ledger) -> bytes:
 
 def load(data: bytes) -> Ledger:
     """Read the bytes of `state.json`. Raises `ValueError` for anything but a ledger of this format."""
-    raw = json.loads(data)
+    try:
+        raw = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
         raise ValueError("it is no ledger")  # noqa: TRY004 - what is wrong is the content of a file
     try:

@@ -152,6 +152,13 @@ class Store:
         self.record("staged", release)
         return self.ledger
 
+    def spare(self, release: str) -> None:
+        """Take back the attempt that the present start of a release on trial has cost."""
+        ledger = self.ledger.spared(release)
+        if ledger != self.ledger:
+            self.write(ledger)
+            self.record("stopped", release, why="the service was stopped in its probation")
+
     def install(self, release: str, *, attempts: int = ATTEMPTS) -> bool:
         """Make the release on trial the public file without starting it. Return whether it is public."""
         self._need(release)

@@ -196,20 +196,31 @@ def _is_python(path: str, head: bytes, name: str) -> bool:
         return False
     if b"\0" in head or _is_page(head):
         raise NotAReleaseError(_looks_like(head))
+    _refuse_first_line_only(head)
     if os.path.getsize(path) > MAX_SOURCE:
         return True
     with open(path, "rb") as file:
         source = file.read()
     try:
-        ast.parse(source, name)
+        parsed = ast.parse(source, name)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise NotAReleaseError(f"it is no Python that this interpreter can read ({error})") from error
+    if not parsed.body:
+        raise NotAReleaseError("it is Python without a statement")
     return True
 
 
 def _is_script(path: str, head: bytes, name: str) -> bool:
     del path, name
-    return head.startswith(b"#!") and b"\0" not in head.split(b"\n", 1)[0]
+    if not head.startswith(b"#!") or b"\0" in head.split(b"\n", 1)[0]:
+        return False
+    _refuse_first_line_only(head)
+    return True
+
+
+def _refuse_first_line_only(head: bytes) -> None:
+    if head.startswith(b"#!") and not head.partition(b"\n")[2].strip():
+        raise NotAReleaseError("it is cut short: a #! line and nothing behind it")
 
 
 def _is_page(head: bytes) -> bool:
