@@ -42,7 +42,7 @@ LIBC = {"gnu": ("gnu", "glibc"), "musl": ("musl",)}
 
 _SAME_MACHINE = {"amd64": "x86_64", "arm64": "aarch64", "i386": "i686", "i586": "i686", "armv8l": "armv7l"}
 _32_BIT_OF = {"x86_64": "i686", "aarch64": "armv7l"}
-_FIELD = re.compile(r"\{([a-z_]*)\}")
+_FIELD = re.compile(r"\{([^{}]*)\}")
 _BESIDE = re.compile(
     r"\.(sha\d+(sum)?|md5|sig|asc|minisig|pem|crt|cert|sbom|json|jsonl|txt|sigstore|deb|rpm|apk|pkg|dmg|msi)$",
     re.IGNORECASE,
@@ -99,7 +99,7 @@ def check_template(field: str, template: str, allowed: Iterable[str]) -> None:
     for name in _FIELD.findall(template):
         if name not in allowed:
             known = ", ".join(f"{{{word}}}" for word in allowed)
-            raise ConfigError(field, f"{{{name}}} in {template!r} is not one of {known}")
+            raise ConfigError(field, f"{{{name}}} is not one of {known}")
 
 
 def fill(template: str, target: Target, *, version: str = "") -> str:
