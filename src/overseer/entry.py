@@ -19,13 +19,15 @@ from overseer.errors import ConfigError, ListenerDrainingError, NotSupportedErro
 from overseer.launch import IN_PLACE, bind, launch
 from overseer.program.draining import Draining
 from overseer.program.link import Link, outlive
-from overseer.program.listener import Listener
+from overseer.program.listener import listener_of
 from overseer.program.state import State, digest
 from overseer.settings import to_data
 from overseer.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from overseer.program.listener import Listener
 
 _log = logging.getLogger("overseer")
 
@@ -185,6 +187,10 @@ def _be_updater(config: Config, mine: role.Role) -> NoReturn:
     from overseer.updater.loop import run as update  # noqa: PLC0415
     from overseer.updater.stage import Terms  # noqa: PLC0415
 
+    # A service manager sends its signals to all; ours is the end of the channel. Not SIG_IGN, which what is
+    # started here would inherit.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
     fetcher: Any = config.fetcher
     fetcher = fetcher if hasattr(fetcher, "latest") else Legacy(fetcher)
     this = this_command()
@@ -227,7 +233,9 @@ def _edition() -> dict[str, str]:
 def _listeners(
     fds: Sequence[int], config: Config, draining: Draining, used: Callable[[], None]
 ) -> tuple[Listener, ...]:
-    return tuple(Listener(fd, text, draining, used) for fd, text in zip(fds, config.listens_on, strict=True))
+    return tuple(
+        listener_of(fd, text, draining, used) for fd, text in zip(fds, config.listens_on, strict=True)
+    )
 
 
 def _state(config: Config, draining: Draining, *, release: str = IN_PLACE, **known: Any) -> State:

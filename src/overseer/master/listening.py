@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from overseer import addresses, sockets
+from overseer.errors import AddressError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ class Listening:
     def __init__(self, bound: Iterable[tuple[str, socket.socket]] = ()) -> None:
         """Take over sockets that are bound already: (address as text, socket)."""
         self._bound: dict[str, tuple[addresses.Address, socket.socket]] = {}
-        self._users: dict[int, list[str]] = {}
+        self._users: dict[int, dict[str, addresses.Address]] = {}
         bound = list(bound)
         for (key, address), (_, sock) in zip(_identified(text for text, _ in bound), bound, strict=True):
             self._bound[key] = (address, sock)
@@ -37,15 +38,32 @@ class Listening:
             for key in fresh:
                 self._close(key)
             raise
-        self._users[generation] = [key for key, _ in wanted]
+        self._users[generation] = dict(wanted)
+
+    def settle(self, generation: int) -> list[str]:
+        """A generation serves: give the sockets it shares the backlog, mode and owner it asks for.
+
+        Not before, so that one that fails leaves no trace. Return what could not be done, as text.
+        """
+        failed = []
+        for key, address in self._users.get(generation, {}).items():
+            before, sock = self._bound[key]
+            if address == before:
+                continue
+            self._bound[key] = (address, sock)
+            try:
+                sockets.apply_options(sock, address)
+            except AddressError as error:
+                failed.append(str(error))
+        return failed
 
     def of(self, generation: int) -> list[socket.socket]:
         """Return the sockets of a generation, in the order of its addresses."""
-        return [self._bound[key][1] for key in self._users.get(generation, [])]
+        return [self._bound[key][1] for key in self._users.get(generation, {})]
 
     def users(self) -> dict[int, list[str]]:
         """Return the addresses each generation uses, as text, for the next master."""
-        return {n: [self._bound[key][0].text for key in keys] for n, keys in self._users.items()}
+        return {n: [address.text for address in used.values()] for n, used in self._users.items()}
 
     def release(self, generation: int) -> list[str]:
         """A generation has left: close what nobody uses any more, and return it as text.

@@ -102,6 +102,9 @@ class Master:
             self._feed(Tick())
             self.estate.journal.flush()
         self._say(f"exits: {machine.ending(self.estate.world.status)}", DEBUG)
+        world = self.estate.world
+        if world.heir and world.wanted != world.current:  # stopped by somebody: no fault of the release
+            self.estate.updating.tell({"type": "spare", "release": world.wanted})
         self.estate.updating.stop()
         self.estate.listening.close()
         return self.estate.world.status
@@ -209,6 +212,8 @@ class Master:
                 age = now - min((child.born for child in self._workers(n)), default=now)
                 self._say(f"generation {n} serves, {age:.2f} s after its start", DEBUG if first else INFO)
                 self._apply(estate.settings.get(n, estate.launched))
+                for failure in estate.listening.settle(n):
+                    self._say(failure, WARNING)
                 while estate.owed:
                     self._forward(estate.owed.pop(0))
                 self._consider_heir(n)

@@ -57,7 +57,7 @@ def _in_use_by(address: Address, holders: Sequence[Holder], waited: float) -> st
 
 def _introduce(holder: Holder) -> str:
     if holder.pid == os.getpid():
-        return "this very process (is the address given twice?)"
+        return "this very process (given twice, or overlapping with what it listens on already?)"
     orphan = ", left by a master that was killed" if holder.orphan_of_overseer else ""
     return f"pid {holder.pid} ({holder.command}{orphan})"
 
