@@ -118,7 +118,7 @@ def releases(config: Config, this: Command) -> dict[str, Any]:
     """
     policy = config.settings().policy
     known: dict[str, Any] = {IN_PLACE: {"argv": list(this.argv), "environ": {}}}
-    world, lock = World(IN_PLACE, IN_PLACE, policy), None
+    world, lock, stopped = World(IN_PLACE, IN_PLACE, policy), None, ""
     if config.fetcher is not None and not this.binary:
         _log.warning(
             "upgrades are off: a program started with -m, -c or as a folder is no one file to replace"
@@ -136,12 +136,18 @@ def releases(config: Config, this: Command) -> dict[str, Any]:
                 known[found.release] = _executable(found, this)
                 world = World(found.release, found.release, policy)
         else:
-            lock, store.lock_fd = store.lock_fd, -1
+            lock, store.lock_fd, stopped = store.lock_fd, -1, store.layout.stopped
             os.set_inheritable(lock, True)
             known |= {found.release: _executable(found, this) for found in (boot.current, boot.start)}
             held = frozenset(store.ledger.held)
             world = World(boot.current.release, boot.start.release, policy, held=held)
-    return {"releases": known, "world": memory.to_json(world), "binary": this.binary, "lock": lock}
+    return {
+        "releases": known,
+        "world": memory.to_json(world),
+        "binary": this.binary,
+        "lock": lock,
+        "stopped": stopped,
+    }
 
 
 def _executable(release: Release, this: Command) -> dict[str, Any]:

@@ -71,11 +71,12 @@ class Service:
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
         prefix: Sequence[str] = (),
+        name: str = "app.py",
         command: Sequence[str] | None = None,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         **options: Any,
     ) -> None:
-        """Write `source`, in which OPTIONS stands for `options`, to app.py and start it.
+        """Write `source`, in which OPTIONS stands for `options`, to a file and start it.
 
         Without an address it gets 127.0.0.1:0; `prefix` is a command to start it through, `command` what to
         give the interpreter instead of the path of app.py.
@@ -83,7 +84,7 @@ class Service:
         if "address" not in options and "addresses" not in options:
             options["address"] = "127.0.0.1:0"
         self.folder = folder
-        self.app = folder / "app.py"
+        self.app = folder / name
         self.run_folder = folder / "run"
         self.run_folder.mkdir(exist_ok=True)
         self.options = options
@@ -104,10 +105,13 @@ class Service:
     def write(self, source: str, **changed: Any) -> None:
         """Replace the program's file; the next generation runs it."""
         self.options |= changed
-        text = textwrap.dedent(source).replace("**OPTIONS", f"**{self.options!r}")
-        fresh = self.app.with_name("app.py.new")
-        fresh.write_text(text)
+        fresh = self.app.with_name(f"{self.app.name}.new")
+        fresh.write_bytes(self.made(textwrap.dedent(source).replace("**OPTIONS", f"**{self.options!r}")))
         fresh.replace(self.app)
+
+    def made(self, text: str) -> bytes:
+        """Return what the program's file holds for a source text: the text."""
+        return text.encode()
 
     @property
     def pid(self) -> int:

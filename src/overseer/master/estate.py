@@ -59,7 +59,9 @@ class Estate:
         self.folder: str = state.get("folder", "")
         self.owed: list[int] = list(state.get("owed", ()))  # signals for whoever serves next
         self.children = Children(self.signals, job=self.job, reaper=self.reaper, folder=self.folder)
-        self.updating = Updating(self.children, self.journal, state["binary"], _own(state["lock"]))
+        self.updating = Updating(
+            self.children, self.journal, state["binary"], _own(state["lock"]), state["stopped"]
+        )
         for left in state["children"]:
             self._adopt(left)
         self.control: Control | None = None
@@ -98,6 +100,7 @@ class Estate:
             "releases": self.releases,
             "binary": self.updating.binary,
             "lock": self.updating.lock,
+            "stopped": self.updating.stopped,
             "agreed": {str(n): settings.to_data(agreed) for n, agreed in self.settings.items()},
             "editions": {str(n): edition for n, edition in self.editions.items()},
             "sockets": [

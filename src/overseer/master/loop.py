@@ -34,6 +34,7 @@ from overseer.facts import (
     Promote,
     Serve,
     Spawn,
+    Stage,
     Start,
     Tick,
     Wish,
@@ -104,7 +105,7 @@ class Master:
         self._say(f"exits: {machine.ending(self.estate.world.status)}", DEBUG)
         world = self.estate.world
         if world.heir and world.wanted != world.current:  # stopped by somebody: no fault of the release
-            self.estate.updating.tell({"type": "spare", "release": world.wanted})
+            self.estate.updating.note_stop()
         self.estate.updating.stop()
         self.estate.listening.close()
         return self.estate.world.status
@@ -150,13 +151,15 @@ class Master:
                 self._forward(number)
 
     def _forward(self, number: int) -> None:
-        """To whoever serves. Who is about to may not know the signal yet and would die of it: it waits."""
+        """To whoever is ready. Who is not may not know the signal yet and would die of it: it waits."""
         world = self.estate.world
-        n = self._serving() or (0 if world.life is Life.RUNNING else world.started)
-        if n:
-            for child in self._workers(n):
+        n = self._serving() or world.started
+        workers = (w for g in world.generations if g.number == n for w in g.workers)
+        ready = [w.number for w in workers if w.stage is Stage.READY]
+        for child in self._workers(n):
+            if child.worker in ready:
                 child.signal(number)
-        elif number not in self.estate.owed:
+        if not ready and number not in self.estate.owed:
             self.estate.owed.append(number)
 
     def _reap(self) -> None:

@@ -6,6 +6,7 @@ that release, so that its configuration is never older than the program's.
 
 from __future__ import annotations
 
+import os
 from math import inf
 
 from overseer import wire
@@ -28,10 +29,13 @@ _SOUND = 60.0  # seconds of life after which an end is the first again
 class Updating:
     """Whether there is an updater, for which generation, and when the next may be started."""
 
-    def __init__(self, children: Children, journal: Journal, binary: str, lock: int | None) -> None:
+    def __init__(
+        self, children: Children, journal: Journal, binary: str, lock: int | None, stopped: str
+    ) -> None:
         """Take the public path of the program and its store's lock; without that, no upgrades."""
         self.binary = binary
         self.lock = lock
+        self.stopped = stopped  # where the next start looks whether the last one was ended on purpose
         self.child: Child | None = None
         self.generation = 0
         self.owed: list[Word] = []  # what the next one has to be told
@@ -110,6 +114,16 @@ class Updating:
             self.child.leaving = True
             self.child.hang_up()
             self._journal.say("the updater is asked to leave", DEBUG)
+
+    def note_stop(self) -> None:
+        """Leave a note that the release on probation did not end by its own fault.
+
+        It is all that the master ever writes: there may be no updater yet that could.
+        """
+        try:
+            os.close(os.open(self.stopped, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        except OSError as error:
+            self._journal.say(f"{self.stopped} cannot be written: {error.strerror}", WARNING)
 
     def _fail(self, now: float) -> None:
         self._failures += 1

@@ -58,6 +58,11 @@ class Layout:
         return os.path.join(self.root, "state.json")
 
     @property
+    def stopped(self) -> str:
+        """Left by a master that was stopped while a release was on probation."""
+        return os.path.join(self.root, "stopped")
+
+    @property
     def history(self) -> str:
         """For people."""
         return os.path.join(self.root, "history")

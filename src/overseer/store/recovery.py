@@ -100,6 +100,10 @@ def boot(store: Store, *, version: str, kind: str, attempts: int) -> Boot:
         adopt(store, version=version, kind=kind)
     this = _kernel_boot()
     doubt = store.ledger.booted != this
+    if os.path.exists(store.layout.stopped):
+        if store.ledger.trial:
+            store.spare(store.ledger.trial.release)
+        durable.remove(store.layout.stopped)
     current = _whole_current(store, version, kind, doubt=doubt)
     start = _whole_trial(store, doubt=doubt) or current
     on_trial = start is not current

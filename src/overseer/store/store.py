@@ -157,7 +157,7 @@ class Store:
         ledger = self.ledger.spared(release)
         if ledger != self.ledger:
             self.write(ledger)
-            self.record("stopped", release, why="the service was stopped in its probation")
+            self.record("spared", release, why="the service was stopped in its probation")
 
     def install(self, release: str, *, attempts: int = ATTEMPTS) -> bool:
         """Make the release on trial the public file without starting it. Return whether it is public."""

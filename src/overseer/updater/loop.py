@@ -64,8 +64,8 @@ def run(
     """Be the updater until the master goes, and return the exit status.
 
     Says `hello`, `staged` (a release is on trial: start it), `say` (a line for the log), and `promoted`,
-    `installed`, `rejected`, `cleared`, `spared` when the store has done what was asked. Hears `promote`, `install`,
-    `reject` (with a `reason`), `clear` and `spare`, each with a `release`, and with the releases that are `in_use` if
+    `installed`, `rejected`, `cleared` when the store has done what was asked. Hears `promote`, `install`,
+    `reject` (with a `reason`) and `clear`, each with a `release`, and with the releases that are `in_use` if
     others may be removed. The end of the channel ends it at once; a download under way can be resumed.
     """
     with Attention(channel) as attention:
@@ -191,7 +191,7 @@ class Updater:
 
     def obey(self, word: Word) -> None:
         """Do what the master says, or keep it for later if the disk does not let us now."""
-        if word["type"] not in ("promote", "install", "reject", "clear", "spare"):
+        if word["type"] not in ("promote", "install", "reject", "clear"):
             self.attention.tell("warning", f"the updater does not know the word {word['type']!r}")
             return
         self.unfinished = [w for w in self.unfinished if w.get("release") != word.get("release")] + [word]
@@ -227,9 +227,6 @@ class Updater:
             case "reject":
                 reason = str(word.get("reason") or "the master says so")
                 done = {"type": "rejected", "public": store.reject(release, reason)}
-            case "spare":
-                store.spare(release)
-                done = {"type": "spared"}
             case _:
                 store.unhold(release)
                 done = {"type": "cleared"}
