@@ -66,7 +66,7 @@ def check(
         private = {ROLE: "check", CHANNEL: name_channel(answer_end), TOKEN: token}
         env = {**os.environ, **(environ or {}), **private}
         process = _start(argv, env, answer_end, output_end)
-        stack.callback(_end, process)
+        stack.callback(_end, process, f"{TOKEN}={token}".encode())
         watch = _Watch(process, answers, output, token)
         stack.callback(watch.close)
         return watch.wait(deadline, timeout, attend, attend_to)
@@ -194,8 +194,33 @@ def _status(process: subprocess.Popen[bytes]) -> int | None:
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill everything that is left of it: the leader may have gone, its group not."""
+def _end(process: subprocess.Popen[bytes], mark: bytes) -> None:
+    """Kill everything that is left of it: the leader may have gone, its group not.
+
+    What has left the group, as daemons do, still has the token in the environment it began with.
+    """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    if hasattr(signal, "pidfd_send_signal"):
+        for _ in range(3):  # they may fork meanwhile
+            pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+            if not [pid for pid in pids if _kill_marked(pid, mark)]:
+                return
+
+
+def _kill_marked(pid: int, mark: bytes) -> bool:
+    try:
+        pidfd = os.pidfd_open(pid)  # first, so that what is killed is what was looked at
+    except OSError:
+        return False
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            marked = mark in file.read().split(b"\0")
+        if marked:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+    return marked
