@@ -15,7 +15,7 @@ long-enough: setup  ## the part of the long proofs that continuous integration c
 	$(BIN)/pytest -m "long and not very_long"
 demo: setup  ## the main job, seen live: three upgrades under load, no failed request
 	$(BIN)/python -m examples.hello.demo
-bench: setup  ## the figures: the master against the bare program, as ratios
+bench: .venv/peers  ## the figures: the master against the bare program, as ratios
 	$(BIN)/python -m bench.master
 clean:  ## remove what setup and the tests made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
@@ -24,4 +24,8 @@ clean:  ## remove what setup and the tests made
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+.venv/peers: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	@touch $@

@@ -1,0 +1,1 @@
+"""Programs to be measured: the same one bare and under overseer, and as peers want it."""
