@@ -1,4 +1,4 @@
-"""The sockets of the master: bound once, shared by generations, closed after the last user (D3, D21)."""
+"""The sockets of the master: bound once, shared by generations, closed when nobody wants them (D3, D21)."""
 
 from __future__ import annotations
 
@@ -65,12 +65,15 @@ class Listening:
         """Return the addresses each generation uses, as text, for the next master."""
         return {n: [address.text for address in used.values()] for n, used in self._users.items()}
 
-    def release(self, generation: int) -> list[str]:
-        """A generation has left: close what nobody uses any more, and return it as text.
+    def forget(self, generation: int) -> None:
+        """A generation has left. Its sockets stay: with a sequential handover the next comes only now."""
+        self._users.pop(generation, None)
+
+    def close_unused(self) -> list[str]:
+        """Somebody serves, so what no generation uses is not wanted: close it, and return it as text.
 
         What the service manager gave us stays: it cannot be had again.
         """
-        self._users.pop(generation, None)
         used = {key for keys in self._users.values() for key in keys}
         gone = [key for key, (address, _) in self._bound.items() if key not in used and address.kind != "fd"]
         return [self._close(key) for key in gone]

@@ -132,7 +132,9 @@ class Master:
         for n in {g.number for g in before.generations} - {g.number for g in self.estate.world.generations}:
             self.estate.settings.pop(n, None)
             self.estate.editions.pop(n, None)
-            for text in self.estate.listening.release(n):
+            self.estate.listening.forget(n)
+        if self._serving() and self.estate.world.generations is not before.generations:
+            for text in self.estate.listening.close_unused():
                 self._say(f"{text} is closed: no generation listens there any more")
 
     def _take_signals(self) -> None:
