@@ -106,13 +106,16 @@ class Link:
     ) -> None:
         """Start the thread that waits for the master's words, for its end, and for `signal_came`."""
 
-        def wait() -> None:
+        def wait(usual: set[int]) -> None:
             poll = select.poll()
             poll.register(self._reader, select.POLLIN)
             while True:
                 if self._channel:
                     poll.register(self._channel.fileno(), select.POLLIN | self._wants_write())
-                for fd, mask in poll.poll():
+                news = poll.poll()
+                # What is called from here on is the program's, and may start threads and processes.
+                signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+                for fd, mask in news:
                     if fd == self._reader:
                         for number in os.read(fd, 4096):
                             if number:
@@ -121,8 +124,9 @@ class Link:
                         poll.unregister(fd)
                         self._forget()
                         lost()
+                signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
-        threading.Thread(target=wait, name="overseer", daemon=True).start()
+        _start_deaf(wait, "overseer")
 
     def _wants_write(self) -> int:
         return select.POLLOUT if self._channel and self._channel.wants_write else 0
@@ -181,11 +185,24 @@ class Link:
 def outlive(seconds: float) -> None:
     """The master has gone: let the program drain for so long, then end it and its process group (D26)."""
 
-    def end() -> None:
+    def end(_usual: set[int]) -> None:
         time.sleep(seconds)
         _log.error("the master is gone and the program still here after %g s: it is ended", seconds)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=end, name="overseer-end", daemon=True).start()
+    _start_deaf(end, "overseer-end")
+
+
+def _start_deaf(target: Callable[[set[int]], None], name: str) -> None:
+    """Start a thread that takes no signals; it is told what mask the others have.
+
+    Python calls a handler in the main thread only. A signal that the kernel gives to another one is told
+    when the main thread wakes up for another reason: for a program that waits, never.
+    """
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        threading.Thread(target=target, args=(usual,), name=name, daemon=True).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
