@@ -6,6 +6,8 @@ by hand: they are no first program, because only `overseer.run` can make a maste
 
 from __future__ import annotations
 
+import textwrap
+
 HTTP = """
 import os, threading
 import overseer
@@ -19,9 +21,9 @@ def serve(state, connection):
                     line = lines.readline()
                 last = "Connection: close\\r\\n" if state.draining else ""
                 body = f"{state.generation}\\n"
-                connection.sendall(
-                    f"HTTP/1.1 200 OK\\r\\nContent-Length: {len(body)}\\r\\nX-Generation: {state.generation}\\r\\n"
-                    f"{last}\\r\\n{body}".encode())
+                connection.sendall((
+                    f"HTTP/1.1 200 OK\\r\\nContent-Length: {len(body)}\\r\\n"
+                    f"X-Generation: {state.generation}\\r\\n{last}\\r\\n{body}").encode())
                 if last:
                     return
 
@@ -109,4 +111,4 @@ def allowed(name):
 def raw(body: str, *, address: str = "127.0.0.1:0") -> str:
     """Return a program that says to the master what `body` wants."""
     config = {"addresses": [address]}
-    return f"{RAW.replace('CONFIG', repr(config))}\n{body}"
+    return f"{RAW.replace('CONFIG', repr(config))}\n{textwrap.dedent(body)}"

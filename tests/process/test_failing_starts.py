@@ -41,7 +41,8 @@ def test_its_traceback_stands_just_above(service: Callable[..., Service]) -> Non
     app.write("import no_such_module")
     assert app.ask("restart")["outcome"] == "failed"
     app.logged(
-        r"ModuleNotFoundError: No module named 'no_such_module'\noverseer: warning: generation 2 .* exit status 1"
+        r"ModuleNotFoundError: No module named 'no_such_module'\n"
+        r"overseer: warning: generation 2 .* exit status 1"
     )
 
 

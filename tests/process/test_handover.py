@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from bench.load import Fresh, LoadProcess, Plan
+
 from tests.process.programs import HTTP
 from tests.process.service import DEADLINE, ECHO, until
 

@@ -9,8 +9,8 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-
 from bench.load import Fresh, Late, LoadProcess, Plan
+
 from tests.process.programs import HTTP
 from tests.process.service import until
 

@@ -35,6 +35,7 @@ class Child:
         self.born = born  # seconds, monotonic
         self.leads = leads  # a process group of its own
         self.leaving = False  # was asked to
+        self.killed = False  # by us
         self.status: int | None = None  # has ended, but some of its group have not
         self.generation = 0  # 0: it is no worker
         self.worker = 0
@@ -173,7 +174,7 @@ class Children:
             child = self.by_pid.get(pid)
             if child and child.status is None:
                 child.status = os.waitstatus_to_exitcode(wait_status)
-                if not (child.leaving and self._reaper):
+                if child.killed or not (child.leaving and self._reaper):
                     child.end()
                 elif child.has_company():
                     leftover(child)

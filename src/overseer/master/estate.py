@@ -182,6 +182,7 @@ class Estate:
 
 _KEPT = (
     "leaving",
+    "killed",
     "status",
     "generation",
     "worker",

@@ -70,7 +70,9 @@ def _hello(
     except (ConfigError, AddressError) as error:
         estate.journal.say(f"{child.name} cannot be let in: {error}", WARNING)
         return Failed(n, str(error))
-    return Hello(n, child.worker, estate.settings[n].policy)
+    policy = estate.settings[n].policy
+    child.several = child.several or policy.workers > 1
+    return Hello(n, child.worker, policy)
 
 
 def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed) -> Event | None:

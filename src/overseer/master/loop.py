@@ -177,7 +177,7 @@ class Master:
                 continue
             g = next((g for g in self.estate.world.generations if g.number == child.generation), None)
             how = f"after {now - child.born:.2f} s: {machine.ending(status)}"
-            if g is None or g.phase is Phase.DRAINING:
+            if g is None or g.phase is Phase.DRAINING or child.killed:
                 running = self.estate.world.life is Life.RUNNING
                 self._say(f"{child.name} left {how}", INFO if running else DEBUG)
             else:
@@ -231,6 +231,7 @@ class Master:
             case Kill(n, w, reason):
                 for child in self._workers(n, w):
                     self._say(f"{child.name} is killed {now - child.born:.2f} s old: {reason}", WARNING)
+                    child.killed = True
                     child.end()
             case Promote(n, release):
                 self._say(f"release {release[:12]} is current: generation {n} has served its probation")
