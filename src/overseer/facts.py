@@ -144,7 +144,7 @@ class World:
     failures: int = 0  # starts of the current release that came to nothing, in a row
     not_before: float = -inf  # when the next generation may be started
     unserved: int = 0  # the newest generation that failed before it served
-    reason: str = ""  # why
+    reason: str = ""  # why the last one failed, serving or not; it may be gone
     ended: int | None = None  # how the current release ended unasked, while nobody has served since
     heir: int = 0  # the generation whose end is the master's own
     status: int = 0  # of the heir: exit code, or minus a signal

@@ -290,9 +290,9 @@ def _failed(world: World, g: Generation, reason: str, now: float) -> World:
     if g.phase is Phase.DRAINING:
         return world
     others = [o for o in world.generations if o.number != g.number and _is_a_hope(world, o)]
-    world = _put(world, replace(g, failed=reason))
+    world = replace(_put(world, replace(g, failed=reason)), reason=reason)
     if g.phase is Phase.STARTING:
-        world = replace(world, unserved=g.number, reason=reason)
+        world = replace(world, unserved=g.number)
     if g.release != world.current:
         held, serving = world.held | {g.release}, newest(world, Phase.SERVING)
         good = serving.release if serving and serving.release not in held else world.current

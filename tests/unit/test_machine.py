@@ -280,6 +280,7 @@ def test_a_release_that_dies_on_probation_is_rolled_back() -> None:
     tube.wait(29)
     assert tube.exits(2, status=1) == [Start(3, "A"), Spawn(3, 1, "A")]
     assert tube.world.held == {"B"}
+    assert tube.world.reason == "ended unasked (exit status 1)", "it is told after the generation has gone"
     tube.up(3)
     assert tube.wait(3600) == []
 
