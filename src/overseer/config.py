@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 from dataclasses import dataclass, fields
@@ -189,6 +188,8 @@ def from_options(program: Callable[[State], object] | Config | None, options: Ma
     known = [field.name for field in fields(Config)]
     for name in options:
         if name not in known:
+            import difflib  # noqa: PLC0415 - only in need
+
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"; was {near[0]} meant?" if near else f"; there are {', '.join(known)}"
             raise ConfigError(name, f"is no option{meant}")

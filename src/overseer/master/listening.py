@@ -98,7 +98,10 @@ class Listening:
 def _identified(texts: Iterable[str]) -> list[tuple[str, addresses.Address]]:
     """Read addresses and tell apart those that are the same: port 0 twice is two ports."""
     found: list[tuple[str, addresses.Address]] = []
+    seen: dict[str, int] = {}  # counted, not searched: there may be a thousand
     for address in map(addresses.parse, texts):
-        before = sum(1 for _, other in found if other.key == address.key)
-        found.append((f"{address.key}#{before}" if before else address.key, address))
+        key = address.key
+        before = seen.get(key, 0)
+        seen[key] = before + 1
+        found.append((f"{key}#{before}" if before else key, address))
     return found

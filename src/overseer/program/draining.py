@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import select
@@ -60,6 +59,8 @@ class Draining:
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> None:
+        import asyncio  # noqa: PLC0415 - whoever comes here has it already
+
         loop = asyncio.get_running_loop()
         come = loop.create_future()
 
