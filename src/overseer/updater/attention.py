@@ -9,6 +9,7 @@ middle of a write to the store would be a fault of its own.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import select
 import signal
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Word = dict[str, Any]
+
+
+_LONGEST = 86_400.0  # seconds in one wait; poll(2) counts milliseconds in an int
 
 
 class Leave(BaseException):
@@ -75,16 +79,20 @@ class Attention:
         """Say one word; waits if the master does not read, since nothing here is in a greater hurry."""
         self.channel.send(word)
         while self.channel.wants_write:
-            select.select([], [self.channel], [])
+            _poll(self.fileno(), select.POLLOUT, None)
             self.channel.flush()
 
     def tell(self, level: str, text: str) -> None:
         """Have the master write a line to the log."""
         self.say(type="say", level=level, text=text)
 
+    def wait(self, seconds: float) -> bool:
+        """Wait until there is something to be heard; return whether there is."""
+        return _poll(self.fileno(), select.POLLIN, min(seconds, _LONGEST))
+
     def attend(self) -> None:
         """Hear what there is to be heard. Raises `Leave` when the master has gone."""
-        while select.select([self.channel], [], [], 0)[0]:
+        while self.wait(0.0):
             self.take()
 
     def take(self) -> None:
@@ -128,6 +136,13 @@ class Attention:
         if self._foreign and _has_ended(self.channel.sock):
             self._foreign = False
             raise Leave
+
+
+def _poll(fd: int, events: int, seconds: float | None) -> bool:
+    """Wait for a descriptor, whatever its number: a release may be offered by code that opens thousands."""
+    poll = select.poll()
+    poll.register(fd, events)
+    return bool(poll.poll(None if seconds is None else math.ceil(seconds * 1000)))
 
 
 def _has_ended(sock: socket.socket) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import random
-import select
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -116,8 +115,7 @@ class Updater:
             if now >= self.schedule.due:
                 self._look()
             due = min(self.schedule.due, self.retry.due) if self.unfinished else self.schedule.due
-            wait = max(0.0, due - time.monotonic())
-            if select.select([self.attention], [], [], wait)[0]:
+            if self.attention.wait(max(0.0, due - time.monotonic())):
                 self.attention.take()
 
     # -- looking -------------------------------------------------------------------------------------------
