@@ -126,13 +126,13 @@ def _workers(world: World, now: float) -> Iterator[Action]:
             continue
         if not starting and not g.failed and g.crashes > g.policy.crash_limit * g.policy.workers:
             yield GiveUp(g.number, f"{g.crashes} workers in a row ended unasked")
-        for w in alive:
+        for at, w in enumerate(alive):
             late = now >= w.until
             match w.stage:
                 case Stage.ADMITTED if now >= w.presumed:                         yield Presume(g.number, w.number)
                 case Stage.SPAWNED | Stage.ADMITTED if late and starting:         yield GiveUp(g.number, _late(g, w))
                 case Stage.SPAWNED | Stage.ADMITTED if late:                      yield Kill(g.number, w.number, _late(g, w))
-                case Stage.SPAWNED | Stage.WAITING if g.told and alive.index(w) >= g.policy.workers:
+                case Stage.SPAWNED | Stage.WAITING if g.told and at >= g.policy.workers:
                     yield Kill(g.number, w.number, "its release asks for fewer workers")
                 case Stage.WAITING if not _must_wait(world, g):                   yield Admit(g.number, w.number)
                 case Stage.WAITING:
