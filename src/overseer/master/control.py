@@ -35,6 +35,14 @@ class Control:
         self.callers: dict[int, Caller] = {}
         self._number = 0
 
+    def surplus(self) -> Caller | None:
+        """Return who has to make room before one more can be taken: the oldest that waits for nothing."""
+        return next((c for c in self.callers.values() if not c.asked), None) if self._full else None
+
+    @property
+    def _full(self) -> bool:
+        return len(self.callers) >= MOST
+
     def accept(self) -> Caller | None:
         """Take one connection, if its user may ask; return it, or None."""
         try:
@@ -46,12 +54,9 @@ class Control:
         if not _may_ask(sock):
             _refuse(channel, "only root and the user of the service may ask")
             return None
-        if len(self.callers) >= MOST:
-            idle = next((c for c in self.callers.values() if not c.asked), None)
-            if idle is None:
-                _refuse(channel, f"{MOST} others wait for their answers; try later")
-                return None
-            self.drop(idle)
+        if self._full:
+            _refuse(channel, f"{MOST} others wait for their answers; try later")
+            return None
         return self.adopt(channel, [])
 
     def adopt(self, channel: wire.Channel, asked: list[str]) -> Caller:

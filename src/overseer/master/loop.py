@@ -302,8 +302,12 @@ class Master:
     # -- operators -----------------------------------------------------------------------------------------
 
     def _take_caller(self) -> None:
-        if self.estate.control and (caller := self.estate.control.accept()):
-            self._attend(caller)
+        if control := self.estate.control:
+            if idle := control.surplus():
+                self._watch.drop(idle.channel)
+                control.drop(idle)
+            if caller := control.accept():
+                self._attend(caller)
 
     def _attend(self, caller: Caller) -> None:
         def heard(words: list[Word | Malformed] | None) -> None:
