@@ -97,6 +97,8 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
     sys.stdout.flush()
     sys.stderr.flush()
     if this.kind == "frozen":
+        for sock in (*bound, *([control] if control else [])):
+            sock.detach()  # theirs from now on who find them in the state
         _serve_here(state)
     fd = memory.write(state)
     for sock in (*bound, *([control] if control else [])):

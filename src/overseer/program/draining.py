@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ class Draining:
 
     Threads ask `is_set()` or block in `wait(timeout)`; coroutines `await` it; whoever has a selector waits
     until `fileno()` is readable (it stays so). Setting it is the link's business. Processes that the program
-    forks may ask and wait as well; callbacks are called in the program's own process only.
+    forks may ask and wait as well, and then finish what they have although SIGTERM comes meanwhile; callbacks
+    are called in the program's own process only.
     """
 
     def __init__(self) -> None:
@@ -46,6 +48,18 @@ class Draining:
         return self._wait_forked(timeout) if self._forked else self._event.wait(timeout)
 
     def _wait_forked(self, timeout: float | None) -> bool:
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._die_unless_draining)
+        return self._is_readable(timeout)
+
+    def _die_unless_draining(self, number: int, _frame: object) -> None:
+        """Heed what whoever is left of a generation is sent: a forked process that asks us knows already."""
+        if not self._is_readable(0):
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def _is_readable(self, timeout: float | None) -> bool:
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
