@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import compileall
+import importlib.util
 import json
 import sys
 import time
@@ -55,7 +57,7 @@ QUICK: Final = Size(
 )
 
 MEASUREMENTS: Final[dict[str, Callable[[Size], list[Table]]]] = {
-    "start": lambda size: start.measure_start(size.starts),
+    "start": lambda size: start.measure_start(size.starts, size.slow),
     "handover": lambda size: start.measure_handover(size.starts, size.slow),
     "memory": lambda size: idle.measure_memory(size.weighed),
     "idle": lambda size: idle.measure_idle(size.idle),
@@ -79,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--only: {', '.join(unknown)}: there are {', '.join(MEASUREMENTS)}")
     if not sys.platform.startswith("linux"):
         parser.error("the figures are read from /proc as Linux has it")
+    _compile()
     size = QUICK if options.quick else FULL
     about, began = report.machine(), time.monotonic()
     print("\n".join(f"{name}: {text}" for name, text in about.items()))
@@ -100,6 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (folder / "master.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
         print(f"\nwritten: {folder / 'master.md'} and .json")
     return 0
+
+
+def _compile() -> None:
+    """Have the bytecode of all subjects on disk, as an installation leaves it."""
+    for package in ("overseer", "gunicorn", "uvicorn", "circus", "bench.master.programs"):
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            compileall.compile_dir(folder, quiet=2)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from bench.master import proc
 from bench.master.running import Running, tiny, web
 from bench.master.samples import Table, in_turns, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 BARE: Final = "bare"
 IMPORTS: Final = "bare, but it imports overseer"
@@ -25,41 +26,48 @@ def first_answer(start: Callable[[], Running]) -> float:
         return running.answers() - running.born
 
 
+def start_cost(mode: str) -> tuple[float, float]:
+    """Start the tiny program; return seconds to its first answer, and of CPU that all of it has had by then.
+
+    CPU is what others on the machine cannot stretch.
+    """
+    with tiny(mode) as running:
+        seconds = running.answers() - running.born
+        return seconds, sum(map(proc.cpu, (running.pid, *proc.descendants(running.pid))))
+
+
 def first_line(start: Callable[[], Running]) -> float:
     """Return the seconds from the exec of a program until it says that it serves."""
     with start() as running:
         return running.said(1) - running.born
 
 
-def measure_start(rounds: int) -> list[Table]:
-    """Time the start of the same program, bare and under overseer: a tiny one, and one on asyncio."""
+def measure_start(rounds: int, slow_rounds: int) -> list[Table]:
+    """Time the start of the same program, bare and under overseer: tiny, on asyncio, and slow to import."""
     modes = {BARE: "bare", IMPORTS: "imports", UNDER: "overseer"}
-    subjects = {name: partial(first_answer, partial(tiny, mode)) for name, mode in modes.items()}
-    small = in_turns(subjects, rounds, baseline=BARE)
+    costs = {name: partial(start_cost, mode) for name, mode in modes.items()}
+    small = in_turns(costs, rounds, baseline=BARE)
+    took, used = ({name: [cost[at] for cost in series] for name, series in small.items()} for at in (0, 1))
     on_asyncio = {BARE: partial(first_line, partial(web, "bare"))}
     on_asyncio[UNDER] = partial(first_line, partial(web, "overseer"))
     real = in_turns(on_asyncio, rounds, baseline=BARE)
-    notes = ["Under overseer the interpreter starts three times: as launcher, as master, as program."]
-    title = "Start of {}: exec to {}"
+    modes = {BARE: "bare", UNDER: "overseer"}
+    subjects = {
+        name: partial(first_answer, partial(tiny, mode, imports=SLOW)) for name, mode in modes.items()
+    }
+    slow = in_turns(subjects, slow_rounds, baseline=BARE)
+    thrice = "Under overseer the interpreter starts three times: as launcher, as master, as program."
+    twice = "Launcher and program both import the program: only there is its Config known."
     return [
-        table(
-            "start",
-            title.format("a tiny program", "first answer"),
-            "ms",
-            small,
-            baseline=BARE,
-            scale=1e3,
-            notes=notes,
-        ),
-        table(
-            "start-asyncio",
-            title.format("an asyncio program", "serving"),
-            "ms",
-            real,
-            baseline=BARE,
-            scale=1e3,
-        ),
+        _start("start", "a tiny program: exec to first answer", took, thrice),
+        _start("start-cpu", "a tiny program: CPU of all its processes", used, thrice),
+        _start("start-asyncio", "an asyncio program: exec to serving", real, thrice),
+        _start("start-slow", f"a program whose imports take {SLOW:g} s: exec to first answer", slow, twice),
     ]
+
+
+def _start(key: str, title: str, taken: Mapping[str, Sequence[float]], note: str) -> Table:
+    return table(key, f"Start of {title}", "ms", taken, baseline=BARE, scale=1e3, notes=[note])
 
 
 def handover(running: Running) -> float:

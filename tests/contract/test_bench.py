@@ -1,0 +1,200 @@
+"""The bench of the master measures what it says: one small sample of all, no judgement of times."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from bench.master import endurance, growth, idle, peers, proc, report, start, traffic
+from bench.master.__main__ import FULL, MEASUREMENTS, QUICK, main
+from bench.master.running import BenchError, Running, ask, free_port, tiny, web
+from bench.master.samples import AGAIN, Spread, in_turns, ratios, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="figures are read from /proc")
+
+
+def test_subjects_take_turns_in_an_order_that_is_turned_round() -> None:
+    """The baseline is first and last, so that a machine that slows down falls on both of its series."""
+    order: list[str] = []
+    subjects = {name: lambda name=name: order.append(name) for name in ("base", "other")}
+    taken = in_turns(subjects, 2, baseline="base")
+    assert order == ["base", "other", "base", "base", "other", "base"]
+    assert {name: len(samples) for name, samples in taken.items()} == {
+        "base": 2,
+        "other": 2,
+        "base" + AGAIN: 2,
+    }
+
+
+def test_a_table_tells_ratios_to_the_mean_of_both_baselines_and_the_noise_between_them() -> None:
+    """The noise is the baseline against itself; the second series is no row of its own."""
+    taken = {"base": [1.0, 1.0], "other": [6.0, 6.0], "base" + AGAIN: [3.0, 3.0]}
+    found = table("key", "Title", "ms", taken, baseline="base", scale=1e3)
+    assert [row.name for row in found.rows] == ["base", "other"]
+    other = found.row("other")
+    assert (other.value.median, other.ratio and other.ratio.median) == (6000, 3)
+    assert found.noise is not None
+    assert found.noise.median == 3
+
+
+def test_a_spread_has_the_middle_the_quartiles_and_the_ends() -> None:
+    """Quartiles are those within the samples, never beyond them."""
+    assert Spread.of([5, 1, 2, 4, 3]) == Spread(3, 2, 4, 1, 5, 5)
+    assert Spread.of([7]) == Spread(7, 7, 7, 7, 7, 1)
+
+
+def test_there_is_no_ratio_to_nothing() -> None:
+    """A baseline of 0 wake-ups divides nobody."""
+    assert ratios([1.0], [0.0]) is None
+
+
+def test_exponents_tell_constant_from_proportional_from_quadratic() -> None:
+    """The power of the size that each step grows with."""
+    assert growth.exponents((1, 10, 100), (5, 5, 50)) == [0, pytest.approx(1)]
+    assert growth.exponents((1, 10), (2, 200)) == [pytest.approx(2)]
+
+
+def test_each_answer_of_a_sleeping_server_is_a_wakeup() -> None:
+    """It sleeps again before the next one is asked for, and nobody else wakes it."""
+    with tiny("bare") as running:
+        running.answers()
+        _until_asleep(running.pid)
+        before, used = proc.wakeups(running.pid), proc.cpu(running.pid)
+        for _ in range(3):
+            ask(running.port)
+            _until_asleep(running.pid)
+        assert proc.wakeups(running.pid) >= before + 3
+        assert proc.cpu(running.pid) > used
+
+
+def test_private_memory_is_a_part_of_all_memory() -> None:
+    """What only a process has is in what it has mapped; its share of what others have too lies between."""
+    with peers.floor() as running:
+        found = proc.memory(running.pid)
+    assert 0 < found.private <= found.pss <= found.rss
+
+
+def test_starts_of_a_program_are_timed_bare_and_under_overseer() -> None:
+    """Each subject of the measurement can be started and answers."""
+    for mode in ("bare", "imports", "overseer"):
+        seconds, cpu = start.start_cost(mode)
+        assert seconds > 0
+        assert cpu > 0
+
+
+def test_a_handover_ends_with_an_answer_by_the_next_generation() -> None:
+    """The one before has left when the sample is taken."""
+    with tiny("overseer") as running:
+        running.answers()
+        assert start.handover(running) > 0
+        assert [g["number"] for g in running.control("status")["generations"]] == [2]
+
+
+def test_a_subject_that_ends_is_told_with_its_log() -> None:
+    """Not as a time that is very short."""
+    with Running([sys.executable, "-c", "raise SystemExit('no such thing')"], port=free_port()) as running:
+        with pytest.raises(BenchError, match="no such thing"):
+            running.answers()
+        with pytest.raises(BenchError, match="no such thing"):
+            running.said(1)
+
+
+def test_what_a_subject_started_is_gone_at_the_end() -> None:
+    """Also the generations of a master that was killed, and its folder."""
+    with tiny("overseer", workers=2) as running:
+        running.said(2)
+        tree = proc.descendants(running.pid)
+        folder = running.folder
+    assert len(tree) == 2
+    deadline = time.monotonic() + 20
+    while any(_alive(pid) for pid in tree):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not folder.exists()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return _state(pid) != "Z"
+    except OSError:
+        return False
+
+
+def _until_asleep(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while _state(pid) != "S":
+        assert time.monotonic() < deadline
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+def test_traffic_is_measured_on_the_program_and_not_on_its_master() -> None:
+    """One second of load, without a failed request."""
+    with web("overseer") as running:
+        running.said(1)
+        found = traffic.one_run(running, 1.0)
+    assert set(found) == {"capacity", "kept-p50", "kept-p99", "fresh-p50", "fresh-p99"}
+    assert all(found.values())
+
+
+@pytest.mark.parametrize("what", ["listeners", "workers"])
+def test_growth_has_a_row_for_each_size(what: str) -> None:
+    """Of start, restart, CPU and memory."""
+    tables = growth.measure_growth(what, (1, 3), 1)
+    assert [each.key for each in tables] == [
+        f"{what}-{name}" for name in ("start", "restart", "cpu", "private")
+    ]
+    assert all([row.name for row in each.rows] == [f"1 {what[:-1]}", f"3 {what}"] for each in tables)
+
+
+def test_restarts_and_re_execs_are_measured() -> None:
+    """The master is the same process before and after."""
+    with tiny("overseer") as running:
+        running.answers()
+        assert endurance.restarts(running, 2) > 0
+        assert endurance.pause(running) > 0
+        assert running.control("status")["pid"] == running.pid
+
+
+@pytest.mark.parametrize("name", list(peers.MASTERS))
+def test_a_peer_that_is_installed_can_be_started_and_weighed(name: str) -> None:
+    """Ours among them; whoever is not installed is left out of the tables."""
+    if name not in peers.installed():
+        pytest.skip("not installed: make bench does that")
+    assert idle.weigh(peers.installed()[name]).private > 0
+
+
+def test_a_report_is_written_for_people_and_for_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tables on the terminal, in Markdown and in JSON are the same ones."""
+    found = table("key", "How long it takes", "ms", {"a": [1.0, 2.0], "b": [2.0, 4.0]}, baseline="a")
+    monkeypatch.setitem(MEASUREMENTS, "start", lambda _: [found])
+    assert main(["--quick", "--only", "start", "--out", str(tmp_path)]) == 0
+    assert "How long it takes" in capsys.readouterr().out
+    assert "| b | 3 | 2…4 | 2.00x | 2.00…2.00 |" in (tmp_path / "master.md").read_text()
+    data = json.loads((tmp_path / "master.json").read_text())
+    assert data["tables"]["key"]["rows"][1]["ratio"]["median"] == 2
+    assert set(report.machine()) <= set(data["machine"])
+
+
+def test_the_quick_run_is_never_larger_than_the_full_one() -> None:
+    """Otherwise it would not be quick."""
+    for field in FULL.__dataclass_fields__:
+        assert getattr(QUICK, field) <= getattr(FULL, field)
+
+
+def test_an_unknown_measurement_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the status of a command that makes no sense."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "speed"])
+    assert "speed: there are start" in capsys.readouterr().err
