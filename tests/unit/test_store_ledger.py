@@ -182,7 +182,7 @@ EVENTS: dict[str, Callable[[Ledger, str], Ledger]] = {
     "published": lambda ledger, _: (
         ledger.published_as(stamp(ledger.publishing)) if ledger.publishing else ledger
     ),
-    "private": lambda ledger, _: ledger.kept_private(),
+    "private": lambda ledger, _: ledger.left_alone(),
 }
 
 

@@ -129,7 +129,7 @@ def existing(binary: str, environ: Mapping[str, str]) -> Layout | None:
     public = public_path(binary)
     for root in _candidates(public, environ):
         if root and os.path.exists(os.path.join(root, "state.json")):
-            return Layout(root, public, publishes=os.path.exists(public) and not why_not_replaceable(public))
+            return Layout(root, public, publishes=not why_not_replaceable(public))
     return None
 
 
@@ -163,9 +163,9 @@ def points_into_store(link: str) -> bool:
 
 def why_not_replaceable(public: str) -> str:
     """Say what keeps a file from being replaced by a rename in its folder; nothing when nothing does."""
-    folder = os.path.dirname(public)
-    status, above = os.lstat(public), os.stat(folder)
-    us = os.geteuid()
+    folder, us = os.path.dirname(public), os.geteuid()
+    above = os.stat(folder)
+    status = os.lstat(public) if os.path.lexists(public) else above
     if above.st_mode & stat.S_ISVTX and us not in (0, status.st_uid, above.st_uid):
         return f"{folder} lets only the owner of a file replace it"
     try:

@@ -152,8 +152,8 @@ class Ledger:
         """Note that the public file is this one now."""
         return replace(self, published=stamp, publishing="")
 
-    def kept_private(self) -> Ledger:
-        """Give up what was to become the public file: it cannot be written here."""
+    def left_alone(self) -> Ledger:
+        """Give up what was to become the public file: somebody else has put another one there."""
         return replace(self, publishing="")
 
     def with_public(self, release: str) -> Ledger:

@@ -76,7 +76,7 @@ def _settle(store: Store) -> None:
         store.tell(
             "warning", f"{public} was replaced by hand while an upgrade was under way; it is left alone"
         )
-        store.write(ledger.kept_private())
+        store.write(ledger.left_alone())
 
 
 def _temporaries(root: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from overseer.errors import StoreError
 from overseer.store import durable, history, ledger, publish, recovery, releases
-from overseer.store.layout import Layout, existing, place
+from overseer.store.layout import Layout, existing, place, why_not_replaceable
 from overseer.store.ledger import Ledger
 from overseer.store.lock import inherited, lock
 
@@ -52,6 +52,7 @@ class Store:
         self.tell = tell
         self.keep = keep
         self.ledger = Ledger()
+        self._told_obstacle = ""
 
     @classmethod
     def open(
@@ -210,17 +211,19 @@ class Store:
     def finish(self) -> bool:
         """Do what the ledger wants done: `current`, and the public file. Return whether that file is right.
 
-        Without a writable place for it the public file stays as it is and releases run from the store.
+        Where it cannot be replaced it stays as it is, releases run from the store, and it is tried again at
+        every change and every start.
         """
         self._point()
         wanted = self.ledger.publishing
         if not wanted:
             return True
-        if not self.layout.publishes:
-            self.tell(
-                "info", f"{self.layout.public} cannot be replaced; the release runs from {self.layout.root}"
-            )
-            self.write(self.ledger.kept_private())
+        if obstacle := why_not_replaceable(self.layout.public):
+            if obstacle != self._told_obstacle:
+                self.tell(
+                    "info", f"{self.layout.public} stays as it is: {obstacle}; releases run from the store"
+                )
+            self._told_obstacle = obstacle
             return False
         mark = publish.publish(self._need(wanted), self.layout.public, self.tell)
         self.write(self.ledger.published_as(mark))
