@@ -250,7 +250,8 @@ def the_status_is_the_programs(seen: Seen) -> bool:
         return False
     for world, action, after in seen.deeds:
         if isinstance(action, Finish):
-            fair = action.status == said if was else action.status != 0
+            gave_up = any(isinstance(a, GiveUp) for a in seen.actions)
+            fair = action.status == said if was and not gave_up else action.status != 0
             if not fair or after.status != action.status or after.heir:
                 return False
         elif after.status != world.status:

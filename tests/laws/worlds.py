@@ -67,13 +67,20 @@ class Universe:
     words: bool = False  # whether a generation may say that it will not do
     clears: bool = False  # whether the operator may clear a held release
     halts: bool = False
-    alive: int = 3  # generations at once; a step beyond is checked and not followed
-    pending: int = 2  # requests at once, likewise
+    alive: int = 2  # generations at once; a step beyond is checked and not followed
+    crowd: int = 4  # processes at once, likewise: those we killed may take their time to die
+    pending: int = 1  # requests at once, likewise
 
     def begin(self) -> World:
         """Return the world before the first event."""
         first = self.releases[0]
         return World(first, first, self.says[0])
+
+    def is_left_by(self, world: World) -> bool:
+        """Tell whether a world is beyond the bound."""
+        processes = sum(len(g.workers) for g in world.generations)
+        many = len(world.generations) > self.alive or processes > self.crowd
+        return many or len(world.requests) > self.pending
 
 
 @dataclass
@@ -98,7 +105,7 @@ def explore(universe: Universe, *, most: int | None = None) -> Found:
         for event, now in possible(world, universe):
             found.steps += 1
             after = _checked(world, event, now)
-            if len(after.generations) > universe.alive or len(after.requests) > universe.pending:
+            if universe.is_left_by(after):
                 found.beyond += 1
                 continue
             after = normal(after, now)
@@ -193,5 +200,5 @@ RESTART, SIGNAL, STOP = Asked("a", Wish.RESTART), Asked("", Wish.RESTART), Asked
 ALONE = replace(QUICK, handover=Handover.SEQUENTIAL)
 TWO = replace(QUICK, workers=2)
 PARKS = replace(QUICK, restarts=Restarts.NOT_AFTER_FETCH)
+PARKS_ALONE = replace(PARKS, handover=Handover.SEQUENTIAL)
 NEVER = replace(QUICK, restarts=Restarts.NEVER)
-SILENT = replace(QUICK, ready_after=inf)
