@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from overseer.fetcher import Fetcher
+    from overseer.fetcher.legacy import InitFetch
     from overseer.program.state import State
 
 
@@ -59,8 +60,8 @@ class Config:
     """Never restart: the restart signal stops the program, upgrades are installed for the next start."""
     no_restart_after_fetch: bool = False
     """Install upgrades, and restart into them only when asked."""
-    fetcher: Fetcher | None = None
-    """Where new releases come from (`overseer.fetcher`); needs `trust`."""
+    fetcher: Fetcher | InitFetch | str | Callable[[], object] | None = None
+    """Where new releases come from: one of `overseer.fetcher`, a URL or a function; needs `trust`."""
     trust: Unsigned | None = None
     """How releases are verified. There is no default: `overseer.Unsigned()` has to be said."""
     allow_downgrade: bool = False
@@ -123,10 +124,10 @@ class Config:
             raise ConfigError(
                 "pre_upgrade", f"{self.pre_upgrade!r} cannot be called; give a function of a path"
             )
-        if self.fetcher is not None and not (
-            hasattr(self.fetcher, "latest") or hasattr(self.fetcher, "fetch")
-        ):
-            raise ConfigError("fetcher", f"{self.fetcher!r} is none; see overseer.fetcher")
+        if self.fetcher is not None:
+            from overseer.fetcher.registry import adapt  # noqa: PLC0415 - only where there is one
+
+            adapt(self.fetcher)
         if self.fetcher is not None and self.trust is None:
             raise ConfigError(
                 "trust",

@@ -182,7 +182,7 @@ def _run_program(config: Config, state: State) -> None:
 
 def _be_updater(config: Config, mine: role.Role) -> NoReturn:
     # Only this part needs them.
-    from overseer.fetcher.legacy import Legacy  # noqa: PLC0415
+    from overseer.fetcher.registry import adapt  # noqa: PLC0415
     from overseer.store import Store  # noqa: PLC0415
     from overseer.updater.loop import Options  # noqa: PLC0415
     from overseer.updater.loop import run as update  # noqa: PLC0415
@@ -192,8 +192,6 @@ def _be_updater(config: Config, mine: role.Role) -> NoReturn:
     # started here would inherit.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    fetcher: Any = config.fetcher
-    fetcher = fetcher if hasattr(fetcher, "latest") else Legacy(fetcher)
     this = this_command()
     interpreter = () if this.kind == "frozen" else this.argv[:-1]
     terms = Terms(
@@ -205,7 +203,7 @@ def _be_updater(config: Config, mine: role.Role) -> NoReturn:
     with Store.open(mine.binary, lock_fd=mine.lock) as store:
         status = update(
             socket.socket(fileno=mine.channel),
-            fetcher=fetcher,
+            fetcher=adapt(config.fetcher),
             store=store,
             pre_upgrade=config.pre_upgrade,
             options=Options(terms=terms, min_fetch_interval=config.min_fetch_interval),
