@@ -138,6 +138,14 @@ class Estate:
             found += [caller.channel.fileno() for caller in self.control.callers.values()]
         return found
 
+    def learn(self, release: str, argv: list[str], environ: dict[str, str]) -> None:
+        """Note how a release is started, and forget those that nobody will start any more."""
+        world = self.world
+        needed = {world.current, world.wanted, world.parked, world.installed}
+        needed |= {g.release for g in world.generations}
+        self.releases = {name: how for name, how in self.releases.items() if name in needed}
+        self.releases[release] = {"argv": argv, "environ": environ}
+
     def command(self, release: str) -> tuple[list[str], dict[str, str]]:
         """Return what to execute for a release, and the environment it is to have."""
         known = self.releases[release]

@@ -82,11 +82,9 @@ def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed)
         return None
     match word:
         case {"type": "staged", "release": str(release), "argv": [str(), *_] as argv}:
-            environ = word.get("environ")
-            estate.releases[release] = {
-                "argv": [str(item) for item in argv],
-                "environ": {str(k): str(v) for k, v in environ.items()} if isinstance(environ, dict) else {},
-            }
+            told = word.get("environ")
+            environ = {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
+            estate.learn(release, [str(item) for item in argv], environ)
             version = word.get("version") or "not told"
             estate.journal.say(f"release {release[:12]} is staged, version {version}")
             return Staged(release)
