@@ -128,7 +128,8 @@ class Master:
             failed = (g.failed for g in self.estate.world.generations if g.release == release and g.failed)
             reason = next(failed, self.estate.world.reason)
             self._say(f"release {release[:12]} is held, and not started again by itself: {reason}", WARNING)
-            self.estate.updating.tell({"type": "reject", "release": release, "reason": reason})
+            word = {"type": "reject", "release": release, "reason": reason}
+            self.estate.updating.tell({**word, "in_use": self._in_use()})
         for n in {g.number for g in before.generations} - {g.number for g in self.estate.world.generations}:
             self.estate.settings.pop(n, None)
             self.estate.editions.pop(n, None)
@@ -235,10 +236,7 @@ class Master:
                     child.end()
             case Promote(n, release):
                 self._say(f"release {release[:12]} is current: generation {n} has served its probation")
-                in_use = sorted(
-                    {g.release for g in self.estate.world.generations} | {self.estate.world.wanted}
-                )
-                estate.updating.tell({"type": "promote", "release": release, "in_use": in_use})
+                estate.updating.tell({"type": "promote", "release": release, "in_use": self._in_use()})
                 self._consider_heir(n)
             case Install(release):
                 self._say(f"release {release[:12]} is to be installed; the next start takes it")
@@ -398,6 +396,11 @@ class Master:
     def _serving(self) -> int:
         serving = machine.newest(self.estate.world, Phase.SERVING)
         return serving.number if serving else 0
+
+    def _in_use(self) -> list[str]:
+        """Return the releases whose files have to stay, whatever the store thinks of them."""
+        world = self.estate.world
+        return sorted({g.release for g in world.generations} | {world.wanted})
 
     def _workers(self, n: int, w: int = 0) -> list[Child]:
         children = self.estate.children.by_pid.values()
