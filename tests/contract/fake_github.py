@@ -47,9 +47,19 @@ class FakeGitHub:
 
     def publish(self, tag: str, files: dict[str, bytes], *, pre: bool = False, at: str = STAMP) -> None:
         """Publish a release; it is the first of the list."""
+        number = len(self.releases) + 1
+        api = f"{self.url}/repos/ann/app"
         release = {
-            "url": f"{self.url}/repos/ann/app/releases/{len(self.releases) + 1}",
-            "id": len(self.releases) + 1,
+            "url": f"{api}/releases/{number}",
+            "assets_url": f"{api}/releases/{number}/assets",
+            "upload_url": f"{api}/releases/{number}/assets{{?name,label}}",
+            "tarball_url": f"{api}/tarball/{tag}",
+            "zipball_url": f"{api}/zipball/{tag}",
+            "html_url": f"{self.url}/ann/app/releases/tag/{tag}",
+            "id": number,
+            "node_id": f"RE_{number}",
+            "author": self.author(),
+            "target_commitish": "main",
             "tag_name": tag,
             "name": tag,
             "draft": False,
@@ -68,6 +78,8 @@ class FakeGitHub:
             "url": f"{self.url}/repos/ann/app/releases/assets/{number}",
             "browser_download_url": f"http://localhost:{self.server.port}/ann/app/releases/download/{tag}/{number}",
             "id": number,
+            "node_id": f"RA_{number}",
+            "uploader": None,
             "name": name,
             "label": "",
             "state": "uploaded",
@@ -93,7 +105,7 @@ class FakeGitHub:
         parts = asked.target.partition("?")[0].removeprefix("/repos/ann/app/releases").split("/")
         if parts[1:2] == ["assets"]:
             if asked.headers.get("accept") != "application/octet-stream":
-                return self.tell({"id": int(parts[2])})
+                return self.tell(self.found(int(parts[2])))
             there = f"http://localhost:{self.server.port}/storage/{parts[2]}?sig=secret"
             return reply(b"", "302 Found", location=there)
         return self.release(asked, parts)
@@ -110,6 +122,26 @@ class FakeGitHub:
             return reply(b"", "304 Not Modified", etag=etag, content_length="")
         self.limit -= 1
         return self.tell(found, etag=etag)
+
+    def found(self, number: int) -> dict[str, Any]:
+        """Find an asset by its number."""
+        return next(one for release in self.releases for one in release["assets"] if one["id"] == number)
+
+    def author(self) -> dict[str, Any]:
+        """Make the account that publishes; all its addresses are the same here."""
+        words: tuple[str, ...] = ("avatar", "html", "followers", "following", "gists", "starred")
+        words += ("subscriptions", "organizations", "repos", "events")
+        return {
+            "login": "ann",
+            "id": 1,
+            "node_id": "U_1",
+            "gravatar_id": "",
+            "type": "User",
+            "site_admin": False,
+            "url": f"{self.url}/users/ann",
+            "received_events_url": f"{self.url}/users/ann/received_events",
+            **{f"{word}_url": f"{self.url}/users/ann/{word}" for word in words},
+        }
 
     def latest(self) -> dict[str, Any] | None:
         """Find the latest release that is none of those to be tried first."""

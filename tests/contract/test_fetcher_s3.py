@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore.config import Config
 from tests.contract.hostile import Hostile, reply
 
 from overseer.errors import ConfigError, FetchError
@@ -43,6 +45,15 @@ class Store:
     def put(self, content: bytes, key: str = "app.pyz", **more: Any) -> dict[str, Any]:
         """Put an object."""
         return dict(self.client.put_object(Bucket=self.bucket, Key=key, Body=content, **more))
+
+    def must_keep(self, content: bytes, **wanted: str) -> None:
+        """Skip what a store cannot show: Ceph RGW without a cluster sends wrong ranges, and drips parts."""
+        told = self.client.get_object(Bucket=self.bucket, Key="app.pyz", **wanted)
+        kept, deadline = b"", time.monotonic() + 10
+        while time.monotonic() < deadline and (more := told["Body"].read(10_000)):
+            kept += more
+        if kept != content:
+            pytest.skip(f"{self.url} does not give back what it was given: {wanted}")
 
     def source(self, **options: Any) -> S3:
         """Look at an object of the bucket."""
@@ -97,6 +108,7 @@ def store(server: str, monkeypatch: pytest.MonkeyPatch) -> Store:
         aws_access_key_id=access,
         aws_secret_access_key=secret,
         region_name="us-east-1",
+        config=Config(read_timeout=10, retries={"total_max_attempts": 1}),
     )
     bucket = f"releases-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=bucket)
@@ -137,6 +149,7 @@ def test_what_was_seen_of_another_object_is_no_condition(store: Store) -> None:
 def test_a_cut_download_goes_on(store: Store) -> None:
     """On the ETag, which is strong in S3."""
     store.put(RELEASE)
+    store.must_keep(RELEASE[300_000:], Range="bytes=300000-")
     offer = look(store.source())
     download = offer.open(Partial(300_000, offer.seen))
     assert (download.start, b"".join(download.chunks)) == (300_000, RELEASE[300_000:])
@@ -183,6 +196,7 @@ def test_the_etag_of_an_object_of_parts_is_taken_for_nothing_else(store: Store) 
         for n, body in ((1, content[:PART]), (2, content[PART:]))
     ]
     store.client.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
+    store.must_keep(content)
     offer = look(store.source())
     assert re.fullmatch(r'"[0-9a-f]{32}-2"', offer.seen["etag"])
     assert offer.digest is None
@@ -199,6 +213,7 @@ def test_a_sum_that_the_store_keeps_is_offered_as_the_digest(store: Store) -> No
     offer = look(store.source())
     assert offer.digest == hashlib.sha256(RELEASE).hexdigest()
     assert read(offer) == RELEASE
+    store.must_keep(RELEASE[1000:], Range="bytes=1000-")
     assert read(offer, Partial(1000, offer.seen)) == RELEASE[1000:]
 
 

@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from overseer.errors import ConfigError, FetchError
 from overseer.fetcher.headers import epoch_of, seconds_of
-from overseer.fetcher.offer import CHUNK, Download, Offer, Partial
+from overseer.fetcher.offer import Download, Offer, Partial
 from overseer.fetcher.options import check_time, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SHA256_BYTES = 32
+_ADVICE = {
+    403: "check the credentials and the bucket's policy",
+    404: "there is no such object, or it may not be seen",
+    412: "it changed between the look and the download",
+}
 
 
 @dataclass
@@ -28,7 +33,8 @@ class S3:
     Without `access` and `secret` the credentials are those of the environment: variables, files, the
     machine's role, as boto3 finds them. `endpoint_url` names another store than Amazon's; buckets are then
     part of the path, unless `path_style` is False. A look is a conditional HEAD of at most `head_timeout`
-    seconds of silence; `get_timeout` bounds a silence of the download, not the whole of it.
+    seconds of silence; `get_timeout` bounds a silence of the download, not the whole of it, which has to
+    bring `min_rate` bytes a second (averaged over `get_timeout`; 0: any).
     The ETag tells one object from another and is nothing more: it is the MD5 of some objects and not of
     others. A SHA-256 that the store keeps of the whole object is verified. `version_id` pins one version.
     Raises `ConfigError` for options that can never work, and when boto3 is not installed.
@@ -49,9 +55,10 @@ class S3:
     version_id: str = ""
     name: str = ""
     connect_timeout: float = 10.0
+    min_rate: int = 128
     max_size: int = 2 * 1024**3
     ca: str | None = None
-    _head: Any = field(default=None, init=False, repr=False, compare=False)
+    _kept: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         need("boto3", extra="s3")
@@ -69,12 +76,10 @@ class S3:
         """Ask for the object's metadata once; offer the object if it is another one than `seen`."""
         source = self._source()
         known = seen if seen and seen.get("source") == source else {}
-        if self._head is None:
-            self._head = self._client(self.head_timeout)
         conditions = {"IfNoneMatch": known["etag"]} if known.get("etag") else {}
         with _explained(str(self)):
             told = _unless_known(
-                self._head.head_object, **self._object(), **conditions, ChecksumMode="ENABLED"
+                self._client().head_object, **self._object(), **conditions, ChecksumMode="ENABLED"
             )
         if told is None or told.get("ETag", "") == known.get("etag"):
             return None
@@ -106,60 +111,72 @@ class S3:
         return {**named, "VersionId": version} if version and version != "null" else named
 
     def _open(self, partial: Partial | None, identity: Mapping[str, str], size: int) -> Download:
-        start = partial.size if partial and dict(partial.seen) == dict(identity) else 0
-        if start == size:
-            return Download(start, iter(()))
-        start = start if start < size else 0
-        # The sum that the store keeps is that of the whole: a rest must not be compared with it.
-        wanted = {"Range": f"bytes={start}-"} if start else {"ChecksumMode": "ENABLED"}
-        with _explained(str(self)):
-            told = self._client(self.get_timeout).get_object(
-                **self._object(identity["version"]), **wanted, IfMatch=identity["etag"]
+        from overseer.fetcher.answer import Answer, Manners  # noqa: PLC0415 - as in _new_client
+        from overseer.fetcher.transfer import download  # noqa: PLC0415
+        from overseer.fetcher.web import Web  # noqa: PLC0415
+
+        etag = identity["etag"]
+        web = Web(
+            Manners(
+                connect_timeout=self.connect_timeout,
+                read_timeout=self.get_timeout,
+                min_rate=self.min_rate,
+                max_size=self.max_size,
+                ca=self._authorities(),
             )
-        if int(told.get("ContentLength", -1)) != size - start:
-            told["Body"].close()
-            raise FetchError(f"{self} is announced with another length than it has")
-        return Download(start, self._read(told["Body"], size - start))
+        )
 
-    def _read(self, body: Any, left: int) -> Iterator[bytes]:
-        try:
-            while True:
-                with _explained(str(self)):
-                    chunk = body.read(CHUNK)  # the last, empty one checks the length and the store's checksum
-                if not chunk:
-                    break
-                left -= len(chunk)
-                yield chunk
-        finally:
-            body.close()
-        if left:
-            raise FetchError(f"{self} ended {left} bytes before its end")
+        def ask(headers: Mapping[str, str]) -> Answer:
+            # A signed address instead of get_object: a body is read, timed and judged as any other is.
+            with _explained(str(self)):
+                url = self._client().generate_presigned_url(
+                    "get_object", Params=self._object(identity["version"])
+                )
+            return web.ask(url, headers={"If-Match": etag, **headers})
 
-    def _client(self, read_timeout: float) -> Any:
+        def check(answer: Answer) -> None:
+            if answer.status != 200:
+                raise answer.refusal(_ADVICE.get(answer.status, ""))
+            if answer.size != size or answer.headers.get("etag") not in (None, etag):
+                answer.close()
+                raise FetchError(f"{self} is announced as another object than it is")
+
+        start = partial.size if partial and dict(partial.seen) == dict(identity) else 0
+        return download(ask, check, offset=start, validator=etag, if_range=False, size=size)
+
+    def _client(self) -> Any:
+        if self._kept is None:
+            self._kept = self._new_client()
+        return self._kept
+
+    def _new_client(self) -> Any:
         import boto3  # noqa: PLC0415 - loaded when it is used: it costs more than everything else here
         from botocore.config import Config  # noqa: PLC0415
 
         path_style = bool(self.endpoint_url) if self.path_style is None else self.path_style
-        with _explained(str(self)):
-            session = boto3.session.Session(
-                aws_access_key_id=self.access or None,
-                aws_secret_access_key=self.secret or None,
-                aws_session_token=self.session_token or None,
-                region_name=self.region or None,
-            )
-            return session.client(
-                "s3",
-                region_name=session.region_name or "us-east-1",
-                endpoint_url=self.endpoint_url or None,
-                verify=self.ca or _authorities(os.environ),
-                config=Config(
-                    connect_timeout=self.connect_timeout,
-                    read_timeout=read_timeout,
-                    response_checksum_validation="when_required",
-                    retries={"total_max_attempts": 1},  # when to ask again is the updater's to decide
-                    s3={"addressing_style": "path" if path_style else "auto"},
-                ),
-            )
+        session = boto3.session.Session(
+            aws_access_key_id=self.access or None,
+            aws_secret_access_key=self.secret or None,
+            aws_session_token=self.session_token or None,
+            region_name=self.region or None,
+        )
+        return session.client(
+            "s3",
+            region_name=session.region_name or "us-east-1",
+            endpoint_url=self.endpoint_url or None,
+            verify=self._authorities(),
+            config=Config(
+                connect_timeout=self.connect_timeout,
+                read_timeout=self.head_timeout,
+                signature_version="s3v4",  # of addresses, too: without it they get the old one
+                retries={"total_max_attempts": 1},  # when to ask again is the updater's to decide
+                s3={"addressing_style": "path" if path_style else "auto"},
+            ),
+        )
+
+    def _authorities(self) -> str | None:
+        names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+        return self.ca or next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
 def digest_of(told: Mapping[str, Any]) -> str | None:
@@ -174,11 +191,6 @@ def digest_of(told: Mapping[str, Any]) -> str | None:
     except ValueError:
         return None
     return digest.hex() if len(digest) == _SHA256_BYTES else None
-
-
-def _authorities(environ: Mapping[str, str]) -> str | None:
-    names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-    return next((environ[name] for name in names if environ.get(name)), None)
 
 
 def _unless_known(head_object: Any, **wanted: str) -> dict[str, Any] | None:
@@ -213,11 +225,7 @@ def _refusal(where: str, response: Mapping[str, Any]) -> FetchError:
     told = response.get("ResponseMetadata", {})
     headers, status = told.get("HTTPHeaders", {}), told.get("HTTPStatusCode")
     code = response.get("Error", {}).get("Code", "")
-    advice = {
-        403: "check the credentials and the bucket's policy",
-        404: "there is no such object, or it may not be seen",
-        412: "it changed between the look and the download",
-    }.get(status, "")
+    advice = _ADVICE.get(status, "")
     text = f"{where} answered {status} ({code})"
     now = epoch_of(headers.get("date")) or time.time()
     wait = seconds_of(headers.get("retry-after"), now=now)

@@ -26,14 +26,16 @@ def download(
     held: Answer | None = None,
     offset: int = 0,
     validator: str | None = None,
+    if_range: bool = True,
     size: int | None = None,
 ) -> Download:
     """Start at `offset` if the source goes along, else at 0.
 
     `ask` sends the request with more header fields; `check` raises `FetchError` unless an answer is the whole
     of the release that was offered. `held` is an answer of that kind that is still unread. `validator` is a
-    strong ETag; the caller gives an `offset` without one only when the digest of the whole is known.
-    `size` is that of the release, None when it is not known.
+    strong ETag; the caller gives an `offset` without one only when the digest of the whole is known, and
+    turns `if_range` off only when `ask` has a condition of its own. `size` is the
+    release's, None when it is not known.
     """
     if offset:
         if held:
@@ -42,7 +44,7 @@ def download(
         if offset == size:
             return Download(offset, iter(()))
         wanted = {"Range": f"bytes={offset}-"}
-        answer = ask(wanted | {"If-Range": validator} if validator else wanted)
+        answer = ask(wanted | {"If-Range": validator} if validator and if_range else wanted)
         if _goes_on(answer, offset, validator, size):
             return Download(offset, answer.body(start=offset, whole=size))
         if answer.status in _ASK_FOR_ALL:
