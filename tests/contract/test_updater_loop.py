@@ -78,6 +78,14 @@ class Work:
             assert not thread.is_alive()
 
 
+def replace_by_hand(work: Work, content: bytes) -> None:
+    """Do what an operator does."""
+    public = work.store.layout.public
+    with open(public + ".new", "wb") as file:
+        file.write(content)
+    os.rename(public + ".new", public)
+
+
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Work]:
     """Have a store, and loops that end."""
@@ -231,6 +239,32 @@ def test_releases_in_use_are_not_removed(work: Work) -> None:
         master.hear("promoted")
     left = {release for n in range(1, 7) if work.store.find(release := digest(program(f"{n}.0")))}
     assert left == {first, *(digest(program(f"{n}.0")) for n in (4, 5, 6))}
+
+
+def test_a_look_before_a_restart_stages_a_file_that_was_replaced_by_hand(work: Work) -> None:
+    """So that a restart really runs what the operator has put there."""
+    master = work.start(Source())
+    master.say(type="look")
+    assert master.hear("looked") == {"type": "looked", "release": "", "reason": ""}
+    replace_by_hand(work, NEW)
+    master.say(type="look")
+    assert master.hear("staged")["release"] == digest(NEW)
+    assert master.hear("looked") == {"type": "looked", "release": digest(NEW), "reason": ""}
+    master.say(type="look")
+    assert master.hear("looked")["release"] == ""
+
+
+def test_a_file_that_was_replaced_by_hand_is_held_and_left_alone_when_it_will_not_do(work: Work) -> None:
+    """The old generation serves on, the operator's file stays, and it is said why."""
+    master = work.start(Source(), terms=Terms())
+    for content, words in ((program("2.0", before="1/0"), "ZeroDivisionError"), (b"<html>", "a web page")):
+        replace_by_hand(work, content)
+        master.say(type="look")
+        looked = master.hear("looked")
+        assert looked["release"] == digest(content)
+        assert words in looked["reason"]
+        assert content_of(work.store.layout.public) == content
+    assert work.store.ledger.trial is None
 
 
 def test_words_that_came_before_the_end_are_obeyed(work: Work) -> None:

@@ -69,6 +69,16 @@ def replace_link(path: str, target: str) -> None:
     sync_folder(os.path.dirname(path))
 
 
+def set_mode(path: str, mode: int) -> None:
+    """Change the mode of a file, durably."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def sync_folder(path: str) -> None:
     """Make the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -18,10 +18,11 @@ import re
 import secrets
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from overseer.errors import StoreError
+from overseer.store import durable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +100,7 @@ def place(binary: str, environ: Mapping[str, str]) -> Layout:
     found = existing(binary, environ)
     if found is not None:
         _make(found.root, found.public)
-        return found
+        return replace(found, publishes=not why_not_replaceable(found.public))
     public = public_path(binary)
     if not os.path.isfile(public):
         raise StoreError(f"{binary} is no file, so there is nothing to upgrade")
@@ -125,11 +126,11 @@ def place(binary: str, environ: Mapping[str, str]) -> Layout:
 
 
 def existing(binary: str, environ: Mapping[str, str]) -> Layout | None:
-    """Find the store that `binary` has already, writing nothing but a probe; None when it has none."""
+    """Find the store that `binary` has already, writing nothing; None when it has none."""
     public = public_path(binary)
     for root in _candidates(public, environ):
         if root and os.path.exists(os.path.join(root, "state.json")):
-            return Layout(root, public, publishes=not why_not_replaceable(public))
+            return Layout(root, public)
     return None
 
 
@@ -196,6 +197,7 @@ def _make(root: str, public: str) -> None:
     """Make the folder of the store; refuse one that somebody else could have filled."""
     with suppress(FileExistsError):
         os.mkdir(root, 0o755)
+        durable.sync_folder(os.path.dirname(root))
     status = os.lstat(root)
     trusted = {0, os.geteuid(), os.stat(public).st_uid}
     if not stat.S_ISDIR(status.st_mode):

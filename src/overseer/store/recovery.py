@@ -15,7 +15,6 @@ from overseer.store import durable, publish, releases, staging
 from overseer.store.releases import Release
 
 if TYPE_CHECKING:
-    from overseer.store.layout import Layout
     from overseer.store.ledger import Ledger, Published
     from overseer.store.store import Store
 
@@ -43,6 +42,7 @@ def recover(store: Store) -> None:
     for folder, mode in ((layout.versions, 0o755), (layout.staging, 0o700)):
         if not os.path.isdir(folder):
             os.mkdir(folder, mode)
+            durable.sync_folder(layout.root)
     staging.wipe(layout)
     for path in (*publish.leftovers(layout.public), *_temporaries(layout.root)):
         durable.remove(path)
@@ -95,7 +95,7 @@ def boot(store: Store, *, version: str, kind: str, attempts: int) -> Boot:
     was started from the public file. Raises `StoreError` when there is nothing whole to start, and `OSError`.
     """
     if store.ledger.current:
-        _notice_a_hand(store, version, kind, attempts)
+        _take_hand(store, version, kind, attempts)
     else:
         adopt(store, version=version, kind=kind)
     this = _kernel_boot()
@@ -118,13 +118,9 @@ def boot(store: Store, *, version: str, kind: str, attempts: int) -> Boot:
         store.collect()
     trial = store.ledger.trial
     left = trial.attempts_left if on_trial and trial else 0
+    if on_trial:
+        store.record("tried", start.release, why=f"started on trial; {left} more starts after this one")
     return Boot(start=start, current=current, on_trial=on_trial, attempts_left=left)
-
-
-def fallback(layout: Layout, ledger: Ledger) -> Release | None:
-    """Return what to start when the store cannot be locked or written: current, and never a trial."""
-    release = releases.find(layout, ledger.current) if ledger.current else None
-    return release if release and releases.is_whole(release, doubt=False) else None
 
 
 def _whole_trial(store: Store, *, doubt: bool) -> Release | None:
@@ -164,29 +160,46 @@ def _whole_current(store: Store, version: str, kind: str, *, doubt: bool) -> Rel
         store.record("rejected", digest, why="it is not complete on disk")
 
 
-def _notice_a_hand(store: Store, version: str, kind: str, attempts: int) -> None:
-    """Take a public file that somebody else put there for what it is: the operator's release."""
+# -- the operator's hand -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hand:
+    """A public file that somebody else put there: the release it is, and the ledger that knows it as such."""
+
+    release: Release
+    ledger: Ledger
+
+
+def hand(store: Store, *, version: str, kind: str) -> Hand | None:
+    """Look whether the public file was replaced by hand; None if not, or if its release is known or held.
+
+    Nothing is written about one that is returned: whoever decides what becomes of it writes both at once.
+    """
     public, ledger = store.layout.public, store.ledger
     status = os.stat(public)
     if ledger.published and publish.is_same(ledger.published, status):
-        return
+        return None
     digest = durable.digest_of_path(public)
     known = ledger.published is not None and ledger.published.release == digest
     by_hand = ledger.published.by_hand if known and ledger.published else digest != ledger.current
-    ledger = ledger.published_as(publish.stamp(digest, status, by_hand=by_hand))
-    if known or digest == ledger.current:
-        store.write(ledger)
-        return
-    if digest in ledger.held:
-        store.tell(
-            "warning", f"{public} is a release that is held ({ledger.held[digest]}); it is not started"
-        )
-        store.write(ledger)
-        return
-    release = store.find(digest) or _snapshot(store, version, kind)
-    store.tell("info", f"{public} was replaced by hand; it is on trial as {release.release[:12]}")
-    store.write(ledger.begun(release.release, attempts=attempts))
-    store.record("adopted", release.release, why="replaced by hand")
+    stamped = ledger.published_as(publish.stamp(digest, status, by_hand=by_hand))
+    if known or digest in (ledger.current, *ledger.held):
+        if digest in ledger.held:
+            held = f"a release that is held ({ledger.held[digest]})"
+            store.tell("warning", f"{public} is {held}; it is not started")
+        store.write(stamped)
+        return None
+    return Hand(store.find(digest) or _snapshot(store, version, kind), stamped)
+
+
+def _take_hand(store: Store, version: str, kind: str, attempts: int) -> None:
+    found = hand(store, version=version, kind=kind)
+    if found:
+        digest = found.release.release
+        store.tell("info", f"{store.layout.public} was replaced by hand; it is on trial as {digest[:12]}")
+        store.write(found.ledger.begun(digest, attempts=attempts))
+        store.record("adopted", digest, why="replaced by hand")
 
 
 # -- the public file as a release --------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -117,10 +118,14 @@ def collect(layout: Layout, keep: Collection[str]) -> list[str]:
 
 
 def discard(layout: Layout, folder: str) -> None:
-    """Remove a folder from `versions`: out of sight by one rename, so that no half of it is ever there."""
+    """Remove a folder from `versions`: out of sight by one rename, so that no half of it is ever there.
+
+    A straggler may still write into its caches; then the rest of it goes with the next start.
+    """
     doomed = os.path.join(layout.staging, f"gone-{secrets.token_hex(4)}")
     os.rename(folder, doomed)
-    durable.remove(doomed)
+    with suppress(OSError):
+        durable.remove(doomed)
 
 
 def mode_for(public: str) -> int:

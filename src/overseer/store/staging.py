@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,8 @@ def wipe(layout: Layout) -> None:
     kept = _PARTIAL if waiting(layout) else ""
     for name in os.listdir(layout.staging):
         if name != kept:
-            durable.remove(os.path.join(layout.staging, name))
+            with suppress(OSError):  # what cannot be removed is in nobody's way
+                durable.remove(os.path.join(layout.staging, name))
 
 
 def need_room(layout: Layout, size: int) -> None:

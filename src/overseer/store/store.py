@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from overseer.errors import StoreError
 from overseer.store import durable, history, ledger, publish, recovery, releases
-from overseer.store.layout import Layout, existing, place, why_not_replaceable
+from overseer.store.layout import Layout, place, why_not_replaceable
 from overseer.store.ledger import Ledger
 from overseer.store.lock import inherited, lock
 
@@ -125,6 +125,10 @@ class Store:
         """
         return recovery.adopt(self, version=version, kind=kind)
 
+    def hand(self, *, version: str = "", kind: str = "") -> recovery.Hand | None:
+        """Look whether the public file was replaced by hand while we run. See `recovery.hand`."""
+        return recovery.hand(self, version=version, kind=kind)
+
     # -- what becomes of a release -------------------------------------------------------------------------
 
     def add(self, folder: str, release: Release) -> Release:
@@ -141,14 +145,20 @@ class Store:
         return releases.named(release, version)
 
     def begin(
-        self, release: str, *, attempts: int = ATTEMPTS, seen: Mapping[str, str] | None = None
+        self,
+        release: str,
+        *,
+        attempts: int = ATTEMPTS,
+        seen: Mapping[str, str] | None = None,
+        found: Ledger | None = None,
     ) -> Ledger:
         """Write that this release is on trial and about to be started for the first time.
 
-        `seen`, of the offer it came from, is remembered in the same write.
+        `seen`, of the offer it came from, is remembered in the same write; `found` is the ledger to go on
+        from, for a release that was found in the public place.
         """
         self._need(release)
-        ledger = self.ledger.begun(release, attempts=attempts).spent()
+        ledger = (found or self.ledger).begun(release, attempts=attempts).spent()
         self.write(ledger if seen is None else ledger.saw(seen))
         self.record("staged", release)
         return self.ledger
@@ -193,9 +203,16 @@ class Store:
             self.record("rejected", release, why=reason)
         return self.finish()
 
-    def hold(self, release: str, reason: str, *, seen: Mapping[str, str] | None = None) -> None:
+    def hold(
+        self,
+        release: str,
+        reason: str,
+        *,
+        seen: Mapping[str, str] | None = None,
+        found: Ledger | None = None,
+    ) -> None:
         """Never take a release that was not started: its check failed, or it was refused for good."""
-        ledger = self.ledger.holding(release, reason)
+        ledger = (found or self.ledger).holding(release, reason)
         self.write(ledger if seen is None else ledger.saw(seen))
         self.record("held", release, why=reason)
 
@@ -289,29 +306,3 @@ class Store:
                 "error", f"{self.layout.state} makes no sense ({error}); it is {aside} now, and begun anew"
             )
             self.record("broken", why=str(error))
-
-
-def fallback(binary: str, environ: Mapping[str, str] | None = None) -> Release | None:
-    """Return what to start when `Store.open` raised: the current release, read without the lock.
-
-    None when there is no store, and then what runs already is all there is.
-    """
-    try:
-        return recovery.fallback(*peek(binary, environ))
-    except StoreError:
-        return None
-
-
-def peek(binary: str, environ: Mapping[str, str] | None = None) -> tuple[Layout, Ledger]:
-    """Read the ledger of a binary without its lock and without writing: for status and history.
-
-    Raises `StoreError`.
-    """
-    layout = existing(binary, os.environ if environ is None else environ)
-    if layout is None:
-        raise StoreError(f"{binary} has no store of releases yet")
-    try:
-        with open(layout.state, "rb") as file:
-            return layout, ledger.load(file.read())
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{layout.state} cannot be read: {error}") from error

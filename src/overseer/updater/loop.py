@@ -11,7 +11,7 @@ import errno
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from overseer.errors import FetchError, OverseerError, StoreError
@@ -19,7 +19,7 @@ from overseer.fetcher.offer import LookAgain, Offer
 from overseer.updater import version
 from overseer.updater.attention import Attention, Leave
 from overseer.updater.schedule import Pace, Schedule, failed, glanced, looked
-from overseer.updater.stage import Refused, Staged, Terms, stage, staged
+from overseer.updater.stage import Refused, Staged, Terms, stage, staged, take_hand
 
 if TYPE_CHECKING:
     import socket
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from overseer.store import Store
 
     Word = dict[str, Any]
+
+
+_MOST_SAID = 100  # different failures that are remembered, so as not to be said twice
+
+_HOPELESS = 32  # failures, after which the longest backoff is reached whatever its first step
 
 
 class Source(Protocol):
@@ -65,7 +70,9 @@ def run(
     Says `hello`, `staged` (a release is on trial: start it), `say` (a line for the log), and `promoted`,
     `installed`, `rejected`, `cleared` when the store has done what was asked. Hears `promote`, `install`,
     `reject` (with a `reason`) and `clear`, each with a `release`, and with the releases that are `in_use` if
-    others may be removed. The end of the channel ends it at once; a download under way can be resumed.
+    others may be removed; and `look`, before a restart: was the public file replaced by hand? If so it is
+    staged, and `looked` says which release it is, or the `reason` why it is not staged. The end of the
+    channel ends it at once; a download under way can be resumed.
     """
     with Attention(channel) as attention:
         updater = Updater(attention, fetcher, store, pre_upgrade, options or Options())
@@ -137,6 +144,8 @@ class Updater:
             if found is not None:
                 self._take(found)
         except FetchError as error:
+            if error.permanent:  # asking again soon is useless
+                self.schedule = replace(self.schedule, failures=max(self.schedule.failures, _HOPELESS))
             self._failed(f"no release could be fetched: {error}", error.retry_after)
         except (OverseerError, OSError) as error:
             self._failed(f"the release could not be taken: {error}")
@@ -176,6 +185,8 @@ class Updater:
     def _failed(self, text: str, retry_after: float | None = None) -> None:
         """Look again later. The same failure is worth one line, not one at each look."""
         self.attention.tell("debug" if text in self.said else "warning", text)
+        if len(self.said) > _MOST_SAID:
+            self.said.clear()
         self.said.add(text)
         self.schedule = failed(
             self.schedule,
@@ -189,11 +200,32 @@ class Updater:
 
     def obey(self, word: Word) -> None:
         """Do what the master says, or keep it for later if the disk does not let us now."""
+        if word["type"] == "look":
+            self._look_at_public()
+            return
         if word["type"] not in ("promote", "install", "reject", "clear"):
             self.attention.tell("warning", f"the updater does not know the word {word['type']!r}")
             return
         self.unfinished = [w for w in self.unfinished if w.get("release") != word.get("release")] + [word]
         self._finish()
+
+    def _look_at_public(self) -> None:
+        """A restart is coming: the operator may have replaced the program by hand."""
+        reason = ""
+        try:
+            outcome = take_hand(
+                store=self.store,
+                terms=self.terms,
+                pre_upgrade=self.pre_upgrade,
+                attention=self.attention,
+            )
+        except StoreError as error:
+            outcome, reason = None, str(error)
+        if isinstance(outcome, Staged):
+            self._announce(outcome)
+        elif isinstance(outcome, Refused):
+            reason = outcome.reason
+        self.attention.say(type="looked", release=outcome.release if outcome else "", reason=reason)
 
     def _finish(self) -> None:
         words, self.unfinished = self.unfinished, []

@@ -176,9 +176,7 @@ def _judge(
         return Refused(reason=str(error), release=arrived.digest)
     release = _add(offer, store, arrived, kind)
     try:
-        checked = _check(release, kind, store, terms, attention)
-        release = store.name(release, checked.version or release.version)
-        _ask(pre_upgrade, release)
+        release = _prove(release, kind, store, terms, pre_upgrade, attention)
     except CheckError as error:
         store.hold(release.release, str(error), seen=offer.seen)
         store.discard(release)
@@ -186,6 +184,38 @@ def _judge(
     attention.attend()
     store.begin(release.release, attempts=terms.attempts, seen=offer.seen)
     return staged(release, terms)
+
+
+def take_hand(
+    *,
+    store: Store,
+    terms: Terms,
+    pre_upgrade: Callable[[str], object] | None = None,
+    attention: Attentive | None = None,
+) -> Staged | Refused | None:
+    """Put a public file that was replaced by hand on trial, like any other release; None if it was not.
+
+    Its version may be lower: the operator knows why. Raises `StoreError`, and what `attention` raises.
+    """
+    try:
+        found = store.hand()
+        if found is None:
+            return None
+        release, reason = found.release, ""
+        try:
+            kind = kinds.detect(release.path, name=store.layout.name)
+            chosen = replace(terms, allow_downgrade=True)
+            release = _prove(release, kind, store, chosen, pre_upgrade, attention or Unattended())
+        except (CheckError, kinds.NotAReleaseError) as error:
+            reason = str(error)
+        if reason:
+            store.hold(release.release, reason, found=found.ledger)
+            store.discard(release)
+            return Refused(reason=reason, release=release.release)
+        store.begin(release.release, attempts=terms.attempts, found=found.ledger)
+        return staged(release, terms)
+    except OSError as error:
+        raise StoreError(f"{store.layout.public} cannot be taken as a release: {error}") from error
 
 
 def staged(release: Release, terms: Terms) -> Staged:
@@ -214,7 +244,7 @@ def _add(offer: Offer, store: Store, arrived: Arrived, kind: kinds.Kind) -> Rele
     name = store.layout.name
     path = os.path.join(arrived.folder, name)
     os.rename(staging.data_path(arrived.folder), path)
-    os.chmod(path, releases.mode_for(store.layout.public))
+    durable.set_mode(path, releases.mode_for(store.layout.public))
     return store.add(
         arrived.folder,
         Release(
@@ -227,6 +257,21 @@ def _add(offer: Offer, store: Store, arrived: Arrived, kind: kinds.Kind) -> Rele
             origin=offer.name,
         ),
     )
+
+
+def _prove(  # noqa: PLR0917 - private, and all of it is needed
+    release: Release,
+    kind: kinds.Kind,
+    store: Store,
+    terms: Terms,
+    pre_upgrade: Callable[[str], object] | None,
+    attention: Attentive,
+) -> Release:
+    """Run it, and ask the user; return it with the version it says it has. Raises `CheckError`."""
+    checked = _check(release, kind, store, terms, attention)
+    release = store.name(release, checked.version or release.version)
+    _ask(pre_upgrade, release)
+    return release
 
 
 def _check(release: Release, kind: kinds.Kind, store: Store, terms: Terms, attention: Attentive) -> Checked:
