@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup check test long long-enough demo bench clean
+.PHONY: help setup check test long long-enough demo bench bench-upgrade clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
 check: setup  ## ruff, mypy, layers, unit stories and laws
@@ -17,6 +17,8 @@ demo: setup  ## the main job, seen live: three upgrades under load, no failed re
 	$(BIN)/python -m examples.hello.demo
 bench: .venv/peers  ## the figures: the master against the bare program, as ratios
 	$(BIN)/python -m bench.master
+bench-upgrade: setup  ## time and memory of a release of 1 GiB, against curl and sha256sum
+	$(BIN)/python -m bench.upgrade
 clean:  ## remove what setup and the tests made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
