@@ -19,6 +19,8 @@ bench: .venv/peers  ## the figures: the master against the bare program, as rati
 	$(BIN)/python -m bench.master
 bench-upgrade: setup  ## time and memory of a release of 1 GiB, against curl and sha256sum
 	$(BIN)/python -m bench.upgrade
+docs: setup  ## write the parts of the pages that are made from the code
+	$(BIN)/python -m docs.generate
 clean:  ## remove what setup and the tests made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
