@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup check test long long-enough demo bench bench-upgrade clean
+.PHONY: help setup check test long long-enough demo bench bench-upgrade docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
 check: setup  ## ruff, mypy, layers, unit stories and laws
