@@ -87,19 +87,39 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check every field; the first that is wrong is named."""
+        for field in fields(self):
+            self._check_kind(field.name, field.default)
         self._check_program()
         self._check_addresses()
         self._check_releases()
         if not self.min_fetch_interval >= 0:
             given = self.min_fetch_interval
             raise ConfigError("min_fetch_interval", f"{given} s is no time to wait; use 0 or more seconds")
-        if not isinstance(self.max_boot_attempts, int) or self.max_boot_attempts < 1:
+        if self.max_boot_attempts < 1:
             raise ConfigError(
                 "max_boot_attempts", f"{self.max_boot_attempts!r} is no number of starts; use 1 or more"
             )
         if self.no_restart and self.no_restart_after_fetch:
             raise ConfigError("no_restart_after_fetch", "is set, and no_restart is too, which includes it")
         from_data(to_data(self.settings()))  # the master's own checks, made where the programmer sees them
+
+    def _check_kind(self, field: str, default: object) -> None:
+        """A field whose default is a word, a switch or a number takes nothing else."""
+        given = getattr(self, field)
+        number = isinstance(given, int | float) and not isinstance(given, bool)
+        match default:
+            case bool():
+                right, kind = isinstance(given, bool), "True or False"
+            case int():
+                right, kind = number and isinstance(given, int), "a whole number"
+            case float():
+                right, kind = number or (given is None and field == "ready_after"), "a number of seconds"
+            case str():
+                right, kind = isinstance(given, str), "a text"
+            case _:
+                return
+        if not right:
+            raise ConfigError(field, f"{given!r} is not {kind}")
 
     def _check_program(self) -> None:
         if self.program is None:
@@ -112,6 +132,10 @@ class Config:
             raise ConfigError("addresses", "is set, and address is too; set one or the other")
         if isinstance(self.addresses, str):
             raise ConfigError("addresses", f"is a list; for the one address {self.addresses!r} use address")
+        if not isinstance(self.addresses, list | tuple) or not all(
+            isinstance(a, str) for a in self.addresses
+        ):
+            raise ConfigError("addresses", f"{self.addresses!r} is not a list of texts")
         field = "addresses" if self.addresses else "address"
         for text in self.listens_on:
             try:
