@@ -8,7 +8,7 @@ import importlib.util
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,8 +42,8 @@ class Size:
 
 FULL: Final = Size()
 QUICK: Final = Size(
-    starts=5,
-    slow=2,
+    starts=4,
+    slow=1,
     weighed=1,
     idle=10.0,
     traffic=1,
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="fewer and smaller samples: less than 90 s")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"some of {','.join(MEASUREMENTS)}")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write master.md and master.json there")
+    parser.add_argument("--restarts", type=int, metavar="N", help="restarts until memory is weighed last")
     options = parser.parse_args(arguments)
     names = options.only.split(",") if options.only else list(MEASUREMENTS)
     if unknown := [name for name in names if name not in MEASUREMENTS]:
@@ -83,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("the figures are read from /proc as Linux has it")
     _compile()
     size = QUICK if options.quick else FULL
+    if options.restarts:
+        size = replace(size, restarts=options.restarts)
     about, began = report.machine(), time.monotonic()
     print("\n".join(f"{name}: {text}" for name, text in about.items()))
     tables: list[Table] = []

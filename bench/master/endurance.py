@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 BATCH: Final = 10
 """Restarts between two readings of the CPU: a single one is too short to be timed well."""
+READINGS: Final = 5
+"""Readings of the memory on the way: only their course tells a leak from what settles."""
+_SETTLES: Final = "It settles late; what it settles at is shown by --only restarts --restarts 1000."
 BARE: Final = "bare interpreter (-I -S), started twice"
 REEXEC: Final = "overseer's master"
 RELOAD: Final = "gunicorn (HUP)"
@@ -53,24 +56,31 @@ def measure_restarts(batches: int, many: int) -> list[Table]:
     with tiny("overseer") as ours:
         ours.answers()
         restarts(ours, 1)
-        weights = {"after 1 restart": [proc.memory(ours.pid).private / _KIB]}
+        weights = {"after 1": [proc.memory(ours.pid).private / _KIB]}
         with ExitStack() as stack:
             subjects: dict[str, Callable[[], float]] = {OURS: partial(restarts, ours, BATCH)}
             if GUNICORN in installed():
                 subjects[RELOAD] = partial(reloads, stack.enter_context(gunicorn()), BATCH)
             taken = in_turns(subjects, batches)
-        done = batches * BATCH
-        weights[f"after {done:,}"] = [proc.memory(ours.pid).private / _KIB]
-        restarts(ours, max(1, many - done))
-        weights[f"after {max(many, done + 1):,}"] = [proc.memory(ours.pid).private / _KIB]
+        done = 1 + batches * BATCH
+        for goal in [many * part // READINGS for part in range(1, READINGS + 1)]:
+            if goal > done:
+                restarts(ours, goal - done)
+                done = goal
+            weights[f"after {done:,}"] = [proc.memory(ours.pid).private / _KIB]
         descriptors = len(os.listdir(f"/proc/{ours.pid}/fd"))
     first = next(iter(weights))
     title = f"CPU of the master for one restart (batches of {BATCH})"
-    notes = (f"Open descriptors of the master at the end: {descriptors}.",)
+    notes = (f"Open descriptors of the master at the end: {descriptors}.", _SETTLES)
     return [
         table("restart-cpu", title, "ms", taken, baseline=RELOAD if RELOAD in taken else OURS, scale=1e3),
         table(
-            "restart-memory", "Memory that only the master has", "KiB", weights, baseline=first, notes=notes
+            "restart-memory",
+            "Memory that only the master has, after restarts",
+            "KiB",
+            weights,
+            baseline=first,
+            notes=notes,
         ),
     ]
 
@@ -105,5 +115,11 @@ def measure_reexec(rounds: int) -> list[Table]:
     title = "Re-exec of the master: how long its control socket is silent"
     return [
         table("reexec", title, "ms", taken, baseline=BARE, scale=1e3),
-        table("reexec-memory", "Memory that only the master has", "KiB", weights, baseline="before"),
+        table(
+            "reexec-memory",
+            "Memory that only the master has, after re-execs",
+            "KiB",
+            weights,
+            baseline="before",
+        ),
     ]

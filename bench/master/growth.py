@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.master import proc
 from bench.master.running import Running, free_port, tiny
@@ -16,6 +16,12 @@ from bench.master.samples import AGAIN, Row, Spread, Table, in_turns, ratios
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_GROUND: Final = {
+    "listeners": "the start of a bare program with as many listeners",
+    "workers": "the start of as many bare programs at once",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +114,7 @@ def _table(  # noqa: PLR0917 - one caller, just above
         rows.append(Row(f"{size:,} {what if size > 1 else what[:-1]}", Spread.of(values[at]), ratio))
     found = exponents(sizes, [row.value.median for row in rows])
     powers = ", ".join(f"{size:,}: {power:.2f}" for size, power in zip(sizes[1:], found, strict=True))
-    baseline = (
-        f"as many bare {'listeners' if what == 'listeners' else 'programs'}" if ground else rows[0].name
-    )
+    baseline = _GROUND[what] if ground else rows[0].name
     return Table(
         key=key,
         title=title,

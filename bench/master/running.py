@@ -200,7 +200,7 @@ def tiny(mode: str, *, listeners: int = 1, workers: int = 1, imports: float = 0)
     return Running([sys.executable, "tiny.py", mode, *options], port=port)
 
 
-def web(mode: str) -> Running:
+def web(mode: str, *, environ: Mapping[str, str] | None = None) -> Running:
     """Start the program on asyncio: `bare` or `overseer`."""
     port = free_port()
-    return Running([sys.executable, "web.py", mode, str(port)], port=port)
+    return Running([sys.executable, "web.py", mode, str(port)], port=port, environ=environ)
