@@ -60,6 +60,7 @@ def launch(config: Config) -> NoReturn:
     if not is_supported():
         raise NotSupportedError(f"{sys.platform} has no fork and execve, so there can be no master here")
     this = this_command()
+    _fill_standard_descriptors()
     bound = bind(config)
     try:
         become_master(config, this, bound)
@@ -111,6 +112,15 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(fd)
+
+
+def _fill_standard_descriptors() -> None:
+    """Where one of the first three was closed, the next socket would take its place and be written to."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
 
 
 def releases(config: Config, this: Command) -> dict[str, Any]:

@@ -38,14 +38,15 @@ class Journal:
             dropped, self._dropped = self._dropped, 0
             if dropped:
                 self._waiting.insert(0, f"overseer: warning: {dropped} lines were dropped: nobody read them")
-            line = self._waiting.pop(0).encode(errors="backslashreplace")[:_WHOLE] + b"\n"
+            line = self._waiting[0].encode(errors="backslashreplace")[:_WHOLE] + b"\n"
             try:
                 os.write(self._fd, line)
             except BlockingIOError:
-                return
+                break
             except OSError:  # nobody will ever read it (EPIPE, EIO of a terminal that hung up)
                 self._waiting.clear()
                 return
+            self._waiting.pop(0)
         while len(self._waiting) > _WAITING:
             self._waiting.pop(0)
             self._dropped += 1

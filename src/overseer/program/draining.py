@@ -39,7 +39,7 @@ class Draining:
 
     def is_set(self) -> bool:
         """Tell whether the program was asked to leave."""
-        return self._event.is_set() or (self._forked and self._wait_forked(0))
+        return self._wait_forked(0) if self._forked else self._event.is_set()
 
     __bool__ = is_set
 
