@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ TYPED = {
     "systemd-analyze",
 }  # fmt: skip
 """What is really run."""
+
+BUILT_IN = {"cd", "export", "jobs", "wait"}
+"""What the shell does by itself."""
 
 MANAGERS = {
     "systemctl": {"daemon-reload", "enable", "start", "stop", "restart", "status", "reload", "kill", "show"},
@@ -61,6 +65,12 @@ def only_looked_at(command: str) -> bool:
                 raise UntestableError(f"{head!r} in {command!r} is neither run nor known; see {__name__}")
         looked = True
     return looked
+
+
+def missing(block: Block) -> set[str]:
+    """Return the programs that its commands need and this machine has not got."""
+    heads = {words[0] for command, _ in _steps(block) for words in _simple(command) if words[0] in TYPED}
+    return {head for head in heads if not shutil.which(head)} - BUILT_IN
 
 
 def follow(block: Block, terminal: Terminal, places: Places) -> None:

@@ -17,7 +17,7 @@ _ADDRESS = re.compile(
 )
 _URL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|releases\.example\.com)(?::(?P<port>\d+))?/")
 _ASKED = re.compile(r"\b(?P<host>localhost|127\.0\.0\.1):(?P<port>\d{4,5})\b")
-_FOLDER = re.compile(r"(?<![\w./])/(?:run|srv|var/lib|var/run)/(?:[\w.-]+/)*(?P<name>[\w.-]+)")
+_FOLDER = re.compile(r"(?<![\w./])/(?:run|srv|tmp|var/lib|var/run)/(?:[\w.-]+/)*(?P<name>[\w.-]+)")
 
 
 def free_port() -> int:
