@@ -36,7 +36,11 @@ def this_command() -> Command:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if name == "-c" or (spec is not None and spec.name != "__main__"):
         return Command((sys.executable, *head), args, "", "in place")
+    if head[-1:] != [name]:
+        raise NotSupportedError("sys.argv was changed before overseer was imported; import overseer first")
     path = os.path.abspath(os.path.join(role.folder, name))
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise NotSupportedError(f"{path} is no file that could be run again")
     head[-1] = path
     kind = "script" if spec is None else "archive" if os.path.isfile(path) else "in place"
     return Command((sys.executable, *head), args, path if os.path.isfile(path) else "", kind)
