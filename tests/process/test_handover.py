@@ -53,13 +53,14 @@ def test_never_are_two_let_in_at_once(service: Callable[..., Service]) -> None:
 
 def test_who_connects_while_nobody_is_there_is_answered(service: Callable[..., Service]) -> None:
     """The listener is held: a connection waits for the next generation."""
-    app = service(handover="sequential").serves()
+    tells = "def program(state):\n    state.on_drain(lambda: print('knows it drains', flush=True))\n"
+    app = service(ECHO.replace("def program(state):\n", tells), handover="sequential").serves()
     held = app.hold()
     port = app.port
     answers: list[str] = []
     with app.call() as caller, socket.socket() as waiting:
         caller.sendall(b'{"type":"restart"}\n')
-        app.logged("generation 1 drains")
+        app.said("knows it drains")
         waiting.settimeout(DEADLINE)
         waiting.connect(("127.0.0.1", port))
         waiting.sendall(b"hello\n")

@@ -30,7 +30,7 @@ def test_the_new_one_is_killed_before_it_is_ready(
     service: Callable[..., Service], source: str, stage: str
 ) -> None:
     """Before its hello, or with its listeners in hand: the old one serves on."""
-    app = service().serves()
+    app = service(ready_after=1000).serves()
     app.write(source)
     with app.call() as caller:
         caller.settimeout(20)
@@ -64,7 +64,7 @@ def test_the_old_one_is_killed_while_the_new_one_starts(
     service: Callable[..., Service], source: str, stage: str
 ) -> None:
     """The new one is a hope: the master goes on with it, and connections wait for it."""
-    app = service().serves()
+    app = service(ready_after=1000).serves()
     app.write(source)
     with app.call() as caller:
         caller.settimeout(20)
@@ -104,7 +104,7 @@ def test_the_one_that_serves_is_killed_while_another_drains(service: Callable[..
 
 def test_both_are_killed_at_one_moment(service: Callable[..., Service]) -> None:
     """Nobody is left and nobody comes: the master ends with the program's status, and tells who asked."""
-    app = service().serves()
+    app = service(ready_after=1000).serves()
     app.write(ADMITTED)
     with app.call() as caller:
         caller.settimeout(20)

@@ -68,7 +68,7 @@ def test_the_master_can_start_itself_anew(service: Callable[..., Service]) -> No
 
 def test_a_hundred_wishes_during_a_slow_start_make_one_follow_up(service: Callable[..., Service]) -> None:
     """Signals, operators and the program itself ask while a generation starts: one more is started."""
-    app = service(gated("")).serves()
+    app = service(gated(""), ready_after=1000).serves()
     app.write(gated("allowed('go', state)"))
     with app.call() as first, contextlib.ExitStack() as others:
         first.sendall(b'{"type":"restart"}\n')

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def test_all_are_ready_before_the_old_ones_drain(service: Callable[..., Service]) -> None:
     """Two of three are not enough: the old generation serves until the last one is ready."""
-    app = service(gated(""), workers=3).serves()
+    app = service(gated(""), workers=3, ready_after=1000).serves()
     app.write(gated("allowed(f'go{state.worker}', state)"))
     with app.call() as caller:
         caller.sendall(b'{"type":"restart"}\n')
@@ -35,7 +35,7 @@ def test_all_are_ready_before_the_old_ones_drain(service: Callable[..., Service]
 
 def test_one_of_several_that_fails_to_start_is_a_failed_start(service: Callable[..., Service]) -> None:
     """The others of its generation are asked to leave, the old generation serves on whole."""
-    app = service(gated(""), workers=3).serves()
+    app = service(gated(""), workers=3, ready_after=1000).serves()
     before = app.pids(1)
     app.write(gated("os._exit(7) if state.worker == 2 else allowed('never', state)"))
     assert app.ask("restart")["detail"] == "ended before it was ready (exit status 7)"
