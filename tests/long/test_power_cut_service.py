@@ -67,7 +67,7 @@ def test_a_service_comes_up_after_a_power_cut(volume: Volume, tmp_path: Path) ->
     """At any moment of upgrade upon upgrade; what was published before the cut is not lost."""
     chance, source = random.Random(volume.kind), Source(tmp_path)
     (volume.path / "app.py").write_bytes(source.next())
-    os.sync()
+    volume.sync()
     upgrades, served = 0, "1"
     for _ in range(CUTS):
         app = Again(volume.path)

@@ -74,8 +74,11 @@ def upgrade(store: Store, number: int, chance: random.Random) -> None:
         except FetchError:
             say("broken", number)
     staged = stage(offer_of(number, packed=packed, broken=False), store=store, terms=Terms(check=False))
-    # The cut came when it was on trial already.
-    assert isinstance(staged, Staged) or (staged.known and store.ledger.trial), staged
+    if staged.release in store.ledger.held:  # cuts have cost it all of its attempts
+        say("held", number)
+        return
+    # It was on trial already if the last cut came just then.
+    assert isinstance(staged, Staged) or staged.release == _on_trial(store), staged
     say("staged", number)
     if fate == "install":
         assert store.install(staged.release)
@@ -89,6 +92,10 @@ def upgrade(store: Store, number: int, chance: random.Random) -> None:
         say("promoted", number)
 
 
+def _on_trial(store: Store) -> str:
+    return store.ledger.trial.release if store.ledger.trial else ""
+
+
 def main() -> None:
     """Upgrade until it is no longer possible."""
     binary, seed, first, *careless = sys.argv[1:]
@@ -97,7 +104,8 @@ def main() -> None:
     chance = random.Random(seed)
     with Store.open(binary, tell=lambda *_: None) as store:
         store.boot()
-        say("ready")
+        known = store.ledger
+        say("ready", known.current, known.published.release if known.published else "")
         for number in itertools.count(int(first)):
             upgrade(store, number, chance)
 

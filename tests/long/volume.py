@@ -26,6 +26,8 @@ _NO_LOG_FLUSH = 2
 
 _FAST = "/dev/shm"  # a disk is what outlives the cut; that it is a quick one lets more happen between two
 
+_PATIENCE = 60.0  # seconds, with other mount namespaces
+
 SIZE = 400 << 20
 """Bytes, sparse; xfs wants 300 MiB at least."""
 
@@ -77,6 +79,10 @@ class Volume:
         options = ",".join(self.options)
         _run("mount", "-t", self.kind, *(("-o", options) if options else ()), self.device, str(self.path))
 
+    def sync(self) -> None:
+        """Make durable what is there."""
+        _run("sync", "--file-system", str(self.path))
+
     def cut(self) -> None:
         """Cut its power, now."""
         fd = os.open(self.path, os.O_RDONLY)
@@ -86,10 +92,17 @@ class Volume:
             os.close(fd)
 
     def power_up(self) -> None:
-        """Mount it anew; nobody may use it any more. The device goes as well, and with it what it cached."""
+        """Mount it anew; nobody may use it any more. The device goes as well, and with it what it cached.
+
+        Somebody who made a mount namespace meanwhile has a copy of the mount: the device outlives ours then.
+        """
         until(self._is_unmounted, f"{self.path} is unmounted")
         _run("losetup", "-d", self.device)
+        until(self._is_detached, f"{self.device} is let go, by other mount namespaces as well", _PATIENCE)
         self.mount()
+
+    def _is_detached(self) -> bool:
+        return not _run("losetup", "--associated", str(self.image))
 
     def _is_unmounted(self) -> bool:
         return subprocess.run(["umount", str(self.path)], capture_output=True, check=False).returncode == 0
