@@ -122,7 +122,7 @@ def test_a_new_program_may_want_more_workers_and_then_fewer(service: Callable[..
     for number, workers in ((2, 3), (3, 1)):
         app.write(ECHO, workers=workers)
         assert app.restart() == number
-        assert len(app.pids(number)) == workers
+        _has_workers(app, number, workers)
         app.logged(rf"generation {number - 1}.* left after", times=1 if number == 2 else 3)
     assert app.knock()[0] == 3
     assert not re.findall("unasked|given up", app.log), app.log
@@ -135,6 +135,10 @@ def test_requests_in_flight_of_every_worker_are_finished(service: Callable[..., 
     assert app.restart() == 2
     assert [app.release(each) for each in held] == [1] * 12
     app.logged(r"generation 1, worker \d \(pid \d+\) left after .*: exit status 0", times=3)
+
+
+def _has_workers(app: Service, generation: int, count: int) -> None:
+    until(lambda: len(app.pids(generation)) == count, f"generation {generation} has {count} workers")
 
 
 def _stages(app: Service, generation: int) -> list[str]:
