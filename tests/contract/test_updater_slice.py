@@ -176,6 +176,23 @@ def test_the_updater_leaves_at_once_when_the_master_goes(upgrade: Upgrade) -> No
     Store.open(upgrade.binary, {}).close()
 
 
+def test_the_last_words_of_a_master_are_obeyed_although_a_fetch_blocks(upgrade: Upgrade) -> None:
+    """It may promote a release and go."""
+    blocks = str(upgrade.folder / "blocks")
+    os.mkfifo(blocks)
+    first, then = (
+        f"open({str(upgrade.new)!r}, 'rb').read()",
+        f"[open({blocks!r}, 'w'), threading.Event().wait()]",
+    )
+    new = upgrade.build(program("2.0"))
+    master = upgrade.start(f"Func((lambda looks: lambda: looks.pop()())([lambda: {then}, lambda: {first}]))")
+    master.hear("staged")
+    with open(blocks, encoding="utf-8"):  # opened when the other end is
+        master.say(type="promote", release=new)
+        _gone(master, upgrade)
+    assert digest(content_of(upgrade.binary)) == new
+
+
 def _gone(master: Master, upgrade: Upgrade) -> None:
     master.go()
     assert upgrade.started[-1].wait(PATIENCE) == 0

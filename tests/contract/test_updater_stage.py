@@ -383,6 +383,16 @@ def test_what_came_whole_and_wrong_is_not_resumed(store: Store) -> None:
     assert staging.waiting(store.layout) is None
 
 
+def test_a_long_transfer_is_told_now_and_then() -> None:
+    """Every ten seconds, with how much there is and how much there will be."""
+    now, told = [0.0], Told()
+    progress = download.Progress(offer(b"", name="app", size=100 << 20), told, lambda: now[0])
+    for second in range(35):
+        now[0] = float(second)
+        progress.reached(second << 20)
+    assert [text for _, text in told] == [f"{n} of 100 MiB of app have arrived" for n in (10, 20, 30)]
+
+
 def test_a_long_transfer_is_made_safe_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash costs what came since, not all of it."""
     monkeypatch.setattr(download, "CHECKPOINT", 1000)

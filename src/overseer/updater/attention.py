@@ -1,19 +1,17 @@
 """The updater's end of the channel to the master: words in, words out, and its end noticed at once.
 
 Between two chunks of a download the channel is looked at. While a stranger's code blocks, in a connect or a
-read that may take a minute, nobody can look; there the kernel does: it sends SIGIO when the channel changes,
-and if the master has gone, the blocked call is broken off. Only there: an exception out of nowhere in the
-middle of a write to the store would be a fault of its own.
+read that may take a minute, nobody here can look; so a second thread does nothing but wait for the master's
+end, and then interrupts the first one, again and again until it has heard: a signal that comes just before
+a system call blocks does not end it. Only a stranger's code is broken off like this: an exception out of
+nowhere in the middle of a write to the store would be a fault of its own.
 """
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
 import select
 import signal
-import socket
 import threading
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -21,11 +19,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from overseer.wire import Channel, Malformed
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     Word = dict[str, Any]
 
 
+_HANGUP = getattr(select, "POLLRDHUP", 0)  # where there is none, POLLHUP comes unasked
+_AGAIN = 0.05  # seconds between two interruptions
 _LONGEST = 86_400.0  # seconds in one wait; poll(2) counts milliseconds in an int
 
 
@@ -69,6 +70,8 @@ class Attention:
         self.channel = Channel(sock)
         self.heard: Callable[[Word], None] = lambda _: None
         self._foreign = False
+        self._gone = False
+        self._left = threading.Event()
         self._old: Any = None
 
     def fileno(self) -> int:
@@ -116,24 +119,34 @@ class Attention:
         finally:
             self._foreign = False
 
+    def part(self) -> None:
+        """Hear the last words of a master that has gone."""
+        with suppress(Leave):
+            while True:
+                self.take()
+
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread() and hasattr(os, "O_ASYNC"):
+        if threading.current_thread() is threading.main_thread():
             self._old = signal.signal(signal.SIGIO, lambda *_: self._break_off())
-            signal.siginterrupt(signal.SIGIO, False)
-            fcntl.fcntl(self.channel.fileno(), fcntl.F_SETOWN, os.getpid())
-            flags = fcntl.fcntl(self.channel.fileno(), fcntl.F_GETFL)
-            fcntl.fcntl(self.channel.fileno(), fcntl.F_SETFL, flags | os.O_ASYNC)
+            threading.Thread(target=self._watch, args=[threading.get_ident()], daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._left.set()
         if self._old is not None:
-            with suppress(OSError):
-                flags = fcntl.fcntl(self.channel.fileno(), fcntl.F_GETFL)
-                fcntl.fcntl(self.channel.fileno(), fcntl.F_SETFL, flags & ~os.O_ASYNC)
-            signal.signal(signal.SIGIO, self._old)
+            signal.signal(signal.SIGIO, signal.SIG_IGN)  # the other thread may be about to send one
+            self._old = None
+
+    def _watch(self, main: int) -> None:
+        """Wait for the end of the master, and interrupt the main thread until it has noticed."""
+        _poll(self.fileno(), _HANGUP, None)
+        self._gone = True
+        while not self._left.is_set():
+            signal.pthread_kill(main, signal.SIGIO)
+            self._left.wait(_AGAIN)
 
     def _break_off(self) -> None:
-        if self._foreign and _has_ended(self.channel.sock):
+        if self._foreign and self._gone:
             self._foreign = False
             raise Leave
 
@@ -143,12 +156,3 @@ def _poll(fd: int, events: int, seconds: float | None) -> bool:
     poll = select.poll()
     poll.register(fd, events)
     return bool(poll.poll(None if seconds is None else math.ceil(seconds * 1000)))
-
-
-def _has_ended(sock: socket.socket) -> bool:
-    try:
-        return not sock.recv(1, socket.MSG_PEEK)
-    except (BlockingIOError, InterruptedError):
-        return False
-    except OSError:
-        return True

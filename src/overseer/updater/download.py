@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from overseer.updater import kinds
 from overseer.updater.unpack import packing, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from overseer.fetcher.offer import Offer
     from overseer.store import Layout
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 CHECKPOINT = 64 << 20
 """Bytes after which what has arrived is made safe, so that a crash costs no more than these."""
+
+
+PROGRESS = 10.0
+"""Seconds between two lines about how a download goes."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,42 @@ class _Arriving:
         staging.keep(self.folder, self.fd, size=self.size, sha256=digest, seen=offer.seen)
 
 
+class Progress:
+    """Tell how a long download goes: a line every ten seconds, and none for a short one."""
+
+    def __init__(
+        self, offer: Offer, tell: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.offer = offer
+        self.tell = tell
+        self.clock = clock
+        self._told = clock()
+
+    def reached(self, size: int) -> None:
+        """Take in that `size` bytes are here."""
+        now = self.clock()
+        if now < self._told + PROGRESS:
+            return
+        self._told = now
+        whole = f" of {self.offer.size >> 20}" if self.offer.size else ""
+        self.tell("info", f"{size >> 20}{whole} MiB of {self.offer.name or 'the release'} have arrived")
+
+
 def receive(
-    offer: Offer, layout: Layout, attention: Attentive, *, max_size: int, max_unpacked: int
+    offer: Offer,
+    layout: Layout,
+    attention: Attentive,
+    *,
+    max_size: int,
+    max_unpacked: int,
+    tell: Callable[[str, str], None] = lambda *_: None,
 ) -> Arrived:
     """Download an offer, verify it against what the source says of it, and unpack it.
 
-    The limits are bytes. Raises `FetchError` when it is cut short, empty, too long, damaged or not what the
-    source says, `OSError`, and what `attention` raises.
+    The limits are bytes; `tell` hears now and then how much has arrived. Raises `FetchError` when it is cut
+    short, empty, too long, damaged or not what the source says, `OSError`, and what `attention` raises.
     """
-    arriving = _download(offer, layout, attention, max_size)
+    arriving = _download(offer, layout, attention, max_size, Progress(offer, tell))
     try:
         _verify(offer, arriving)
         how = packing(os.pread(arriving.fd, 16, 0))
@@ -107,7 +139,9 @@ def _verify(offer: Offer, arrived: _Arriving) -> None:
         raise FetchError(f"the release has the digest {found}, not {offer.digest} as the source says")
 
 
-def _download(offer: Offer, layout: Layout, attention: Attentive, limit: int) -> _Arriving:
+def _download(
+    offer: Offer, layout: Layout, attention: Attentive, limit: int, progress: Progress
+) -> _Arriving:
     """Stream the offer to disk, from where an earlier download was interrupted if the source can do that."""
     waiting = staging.waiting(layout)
     taken = staging.take_up(waiting) if waiting else None
@@ -123,7 +157,8 @@ def _download(offer: Offer, layout: Layout, attention: Attentive, limit: int) ->
             _refuse_gap(download.start)
         if arriving is None:
             arriving = _Arriving(*staging.begin(layout), hashlib.sha256())
-        _stream(download.chunks, arriving, offer, limit, attention)
+        for _ in _stream(download.chunks, arriving, offer, limit, attention):
+            progress.reached(arriving.size)
     except BaseException:
         if arriving:
             os.close(arriving.fd)
@@ -138,7 +173,7 @@ def _refuse_gap(start: int) -> None:
 
 def _stream(
     chunks: Iterator[bytes], arriving: _Arriving, offer: Offer, limit: int, attention: Attentive
-) -> None:
+) -> Iterator[None]:
     """Write chunk after chunk; whatever interrupts it, what has arrived can be resumed."""
     safe = arriving.size
     try:
@@ -152,6 +187,7 @@ def _stream(
             if arriving.size - safe >= CHECKPOINT:
                 arriving.keep(offer)
                 safe = arriving.size
+            yield
     except BaseException:
         if arriving.size > safe:
             with suppress(OSError):

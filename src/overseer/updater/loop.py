@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import random
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -77,8 +76,10 @@ def run(
     with Attention(channel) as attention:
         updater = Updater(attention, fetcher, store, pre_upgrade, options or Options())
         attention.heard = updater.obey
-        with suppress(Leave):
+        try:
             updater.work()
+        except Leave:
+            attention.part()
     return 0
 
 

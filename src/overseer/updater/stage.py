@@ -92,7 +92,12 @@ def stage(
         return early
     try:
         arrived = receive(
-            offer, store.layout, attention, max_size=terms.max_size, max_unpacked=terms.max_unpacked
+            offer,
+            store.layout,
+            attention,
+            max_size=terms.max_size,
+            max_unpacked=terms.max_unpacked,
+            tell=store.tell,
         )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
