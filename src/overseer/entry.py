@@ -48,19 +48,20 @@ def run(program: Callable[[State], object] | Config | None = None, /, **options:
     field; an address that cannot be had, with 69.
     """
     try:
+        config = from_options(program, options)
         try:
-            run_err(program, **options)
+            play = _take_part(config)
         except NotSupportedError as error:
-            config = from_options(program, options)
             if config.required:
                 raise
             if not config.no_warn:
                 _log.warning("%s; the program runs without a master: no restarts, no upgrades", error)
-            run_here(config)
+            play = _fall_back(config)
     except ConfigError as error:
         raise SystemExit(_end(error, EX_CONFIG)) from None
     except OverseerError as error:
         raise SystemExit(_end(error, EX_UNAVAILABLE)) from None
+    play()  # what the program raises is its own affair, whatever it is
     raise SystemExit(0)
 
 
@@ -70,17 +71,21 @@ def run_err(program: Callable[[State], object] | Config | None = None, /, **opti
     Raises `ConfigError` (which names the field), `AddressError` or `NotSupportedError`; nothing has been
     started then.
     """
-    config = from_options(program, options)
+    _take_part(from_options(program, options))()
+
+
+def _take_part(config: Config) -> Callable[[], None]:
+    """Play the part of this process; if that is to run the program, return how to."""
     mine = role.spend()
     match mine.part:
         case "program":
-            _be_program(config, mine)
+            return lambda: _be_program(config, mine)
         case "updater":
-            _be_updater(config, mine)
+            return _be_updater(config, mine)
         case "check":
-            _answer_check(config, mine)
+            return _answer_check(config, mine)
         case "launcher":
-            launch(config)
+            return launch(config)
         case _:
             raise NotSupportedError("overseer.run was called a second time in this process")
 
@@ -107,8 +112,8 @@ def sanity_check() -> None:
         _answer_check(None, role.spend())
 
 
-def run_here(config: Config) -> None:
-    """Run a program in this process, without a master, on listeners of its own. Raises `AddressError`."""
+def _fall_back(config: Config) -> Callable[[], None]:
+    """Return how to run the program in this process, on listeners of its own. Raises `AddressError`."""
     draining = Draining()
     bound = bind(config)
     link = Link(None)
@@ -116,7 +121,7 @@ def run_here(config: Config) -> None:
     state = _state(config, draining, listeners=listeners)
     _heed_signals(link)
     link.listen(lambda _: None, lambda: None, lambda number: _signalled(draining, link, number))
-    _run_program(config, state)
+    return lambda: _run_program(config, state)
 
 
 def _be_program(config: Config, mine: role.Role) -> None:

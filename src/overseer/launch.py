@@ -14,7 +14,7 @@ from overseer.command import this_command
 from overseer.errors import ConfigError, NotSupportedError, StoreError
 from overseer.facts import World
 from overseer.master import memory
-from overseer.master.children import is_terminal_job
+from overseer.master.children import fill_standard_descriptors, is_terminal_job
 from overseer.master.succession import command
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def launch(config: Config) -> NoReturn:
     if not is_supported():
         raise NotSupportedError(f"{sys.platform} has no fork and execve, so there can be no master here")
     this = this_command()
-    _fill_standard_descriptors()
+    fill_standard_descriptors()
     bound = bind(config)
     try:
         become_master(config, this, bound)
@@ -95,8 +95,9 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
         ],
         **releases(config, this),
     }
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream:  # not where it was closed
+            stream.flush()
     if this.kind == "frozen":
         for sock in (*bound, *([control] if control else [])):
             sock.detach()  # theirs from now on who find them in the state
@@ -112,15 +113,6 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(fd)
-
-
-def _fill_standard_descriptors() -> None:
-    """Where one of the first three was closed, the next socket would take its place and be written to."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
 
 
 def releases(config: Config, this: Command) -> dict[str, Any]:

@@ -202,6 +202,15 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(child)
 
 
+def fill_standard_descriptors() -> None:
+    """Where one of the first three was closed, the next socket would take its place and be written to."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
+
+
 def is_terminal_job() -> bool:
     """Whether we talk to our controlling terminal, so that a shell's job control is about us."""
     return any(map(_is_our_terminal, (0, 1, 2)))

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from overseer.master import memory
+from overseer.master.children import fill_standard_descriptors
 from overseer.master.estate import Estate, read_world
 from overseer.master.loop import Master
 from overseer.master.signals import die_like
@@ -14,6 +15,7 @@ from overseer.master.signals import die_like
 
 def main(argv: list[str]) -> int:
     """Be the master that the state in descriptor `argv[1]` describes; `--try` only reads it."""
+    fill_standard_descriptors()
     fd = int(argv[1])
     state = memory.read(fd)
     if "--try" in argv:
