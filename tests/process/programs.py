@@ -28,6 +28,7 @@ def serve(state, connection):
                     return
 
 def program(state):
+    state.on_drain(lambda: print(f"drains {state.generation}", flush=True))
     def accept(listener):
         try:
             while True:

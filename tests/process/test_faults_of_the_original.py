@@ -85,7 +85,7 @@ def test_6_a_request_on_a_kept_connection_is_answered_at_drain(service: Callable
             assert b"X-Generation: 1" in kept.recv(1000)
         kept.sendall(b"GET / HTTP/1.1\r\nHo")
         assert app.restart() == 2
-        app.logged("generation 1 drains")
+        app.said("drains 1")
         kept.sendall(b"st: x\r\n\r\n")
         answer = kept.recv(1000)
         assert b"X-Generation: 1" in answer
