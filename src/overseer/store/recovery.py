@@ -268,7 +268,7 @@ def _mark(status: os.stat_result) -> Published:
 def _kernel_boot() -> str:
     """Name this boot of the kernel; nothing where that cannot be told, and then there is always doubt."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             return file.read().strip()
     except OSError:
         return ""
