@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib.util
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +36,7 @@ def machine() -> dict[str, str]:
         "processor": model,
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "overseer's source": source(),
         "load": f"{os.getloadavg()[0]:.2f} at the start",
     }
     for package in _PACKAGES:
@@ -42,6 +45,17 @@ def machine() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def source() -> str:
+    """Return a digest of the overseer that is measured: of its modules, their names and their order."""
+    spec = importlib.util.find_spec("overseer")
+    assert spec is not None
+    assert spec.origin is not None
+    digest, root = hashlib.sha256(), Path(spec.origin).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def number(given: float) -> str:

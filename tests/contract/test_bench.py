@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,8 @@ from bench.master.samples import AGAIN, Spread, in_turns, ratios, table
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.master.samples import Table
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="figures are read from /proc")
 
@@ -185,6 +188,28 @@ def test_a_report_is_written_for_people_and_for_programs(
     data = json.loads((tmp_path / "master.json").read_text())
     assert data["tables"]["key"]["rows"][1]["ratio"]["median"] == 2
     assert set(report.machine()) <= set(data["machine"])
+
+
+def test_nothing_is_written_when_overseer_was_edited_during_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures of two versions are figures of none."""
+    package = tmp_path / "overseer"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: _spec(name, package))
+
+    def edit(_: object) -> list[Table]:
+        (package / "__init__.py").write_text("edited = True")
+        return [table("key", "Title", "ms", {"a": [1.0]}, baseline="a")]
+
+    monkeypatch.setitem(MEASUREMENTS, "start", edit)
+    assert main(["--quick", "--only", "start", "--out", str(tmp_path / "out")]) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def _spec(name: str, package: Path) -> ModuleSpec | None:
+    return ModuleSpec(name, None, origin=str(package / "__init__.py")) if name == "overseer" else None
 
 
 def test_the_quick_run_is_never_larger_than_the_full_one() -> None:
