@@ -177,8 +177,10 @@ def test_a_lock_can_be_handed_on_and_stays_held_meanwhile(tmp_path: Path) -> Non
     store.close()
     with pytest.raises(StoreLockedError):
         Store.open(store.layout.public, {})
+    before = content_of(store.layout.lock)
     with Store.open(store.layout.public, {}, lock_fd=kept, tell=Told()) as again:
         assert again.ledger == store.ledger
+        assert content_of(store.layout.lock) == before
 
 
 def test_a_descriptor_that_is_not_the_lock_is_not_taken_for_it(tmp_path: Path) -> None:

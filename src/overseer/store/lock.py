@@ -54,8 +54,7 @@ def inherited(fd: int, path: str) -> int:
         raise StoreError(f"the lock handed over is not that of {path}: {error}") from error
     if not same or not _try(fd):
         raise StoreError(f"the lock handed over is not that of {path}; it is not used")
-    sign(fd)
-    return fd
+    return fd  # whoever handed it over still holds it, and stands in the file
 
 
 def sign(fd: int) -> None:
