@@ -26,6 +26,9 @@ from overseer.program.draining import Draining
 from overseer.program.listener import Listener
 from overseer.program.state import DISABLED_STATE, State
 from overseer.version import VERSION
+from overseer.voice import prepare as _prepare
+
+_prepare()
 
 __version__ = VERSION
 

@@ -87,7 +87,7 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
         "editions": {},
         "users": {},
         "children": [],
-        "control": control.fileno() if control else None,
+        "control": [control.fileno(), sockets.file_of(control)] if control else None,
         "callers": [],
         "sockets": [
             [text, sock.fileno(), sockets.file_of(sock)]

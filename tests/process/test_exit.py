@@ -158,3 +158,21 @@ def test_an_interpreter_that_has_gone_fails_the_restart_as_in_a_shell(
     assert "exit status 127" in answer["detail"]
     assert app.log.count(f"overseer: cannot execute {python}: No such file or directory") == 1
     assert app.knock()[0] == 1
+
+
+def test_a_command_that_is_done_says_nothing_about_it(service: Callable[..., Service]) -> None:
+    """A program that returns by itself, without a restart, leaves no line of overseer behind."""
+    app = service(
+        "import overseer\n\ndef program(state): print('done')\n\noverseer.run(program, **OPTIONS)\n"
+    )
+    assert app.wait() == 0
+    assert (app.out, app.log) == ("done\n", "")
+
+
+def test_the_control_socket_goes_with_the_master(service: Callable[..., Service]) -> None:
+    """Nothing of it is left in the runtime folder, not even after a re-exec of the master."""
+    app = service().serves()
+    assert app.ask("reexec")["outcome"] == "done"
+    app.signal(signal.SIGTERM)
+    assert app.wait() == 0
+    assert not list(app.run_folder.iterdir())

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 
-from overseer import wire
+from overseer import sockets, wire
 
 MOST = 32
 """Connections at once; the oldest that waits for no answer makes room."""
@@ -58,6 +58,13 @@ class Control:
             _refuse(channel, f"{MOST} others wait for their answers; try later")
             return None
         return self.adopt(channel, [])
+
+    def close(self) -> None:
+        """Close for good: its path goes, and callers read the end."""
+        sockets.unlink_if_ours(self.listener)
+        self.listener.close()
+        for caller in list(self.callers.values()):
+            self.drop(caller)
 
     def adopt(self, channel: wire.Channel, asked: list[str]) -> Caller:
         """Go on with a connection, a new one or the previous master's."""

@@ -66,7 +66,8 @@ class Estate:
             self._adopt(left)
         self.control: Control | None = None
         if state["control"] is not None:
-            self.control = Control(_socket(state["control"]))
+            fd, file = state["control"]
+            self.control = Control(sockets.adopt(fd, file=tuple(file) if file else None))
             for fd, rest, queued, asked in state["callers"]:
                 channel = wire.Channel(_socket(fd), rest.encode("latin-1"), queued.encode("latin-1"))
                 self.control.adopt(channel, asked)
@@ -108,12 +109,16 @@ class Estate:
             ],
             "users": {str(n): texts for n, texts in self.listening.users().items()},
             "children": [self._leave(child) for child in self.children.by_pid.values()],
-            "control": self.control.listener.fileno() if self.control else None,
+            "control": self._leave_control(),
             "callers": [
                 [c.channel.fileno(), _text(c.channel.lines.rest), _text(c.channel.queued), c.asked]
                 for c in callers
             ],
         }
+
+    def _leave_control(self) -> list[Any] | None:
+        listener = self.control.listener if self.control else None
+        return [listener.fileno(), sockets.file_of(listener)] if listener else None
 
     def _leave(self, child: Child) -> dict[str, Any]:
         return {

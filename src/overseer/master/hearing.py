@@ -5,7 +5,7 @@ from __future__ import annotations
 from overseer import wire
 from overseer.errors import AddressError, ConfigError
 from overseer.facts import Asked, Event, Failed, Hello, Ready, Staged, Wish
-from overseer.master.journal import DEBUG, INFO, WARNING
+from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
 from overseer.settings import from_data
 
 TYPE_CHECKING = False
@@ -89,7 +89,8 @@ def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed)
             estate.journal.say(f"release {release[:12]} is staged, version {version}")
             return Staged(release)
         case {"type": "say", "level": str(level), "text": str(text)}:
-            estate.journal.say(f"updater: {text}", {"debug": DEBUG, "info": INFO}.get(level, WARNING))
+            levels = {"debug": DEBUG, "info": INFO, "error": ERROR}
+            estate.journal.say(f"updater: {text}", levels.get(level, WARNING))
         case {"type": "hello"}:
             estate.updating.greeted(child, str(word.get("current", "")), estate.world)
         case {"type": "promoted" | "installed"}:

@@ -108,6 +108,8 @@ class Master:
             self.estate.updating.note_stop()
         self.estate.updating.stop()
         self.estate.listening.close()
+        if self.estate.control:
+            self.estate.control.close()
         return self.estate.world.status
 
     # -- what happens --------------------------------------------------------------------------------------
@@ -182,7 +184,11 @@ class Master:
                 running = self.estate.world.life is Life.RUNNING
                 self._say(f"{child.name} left {how}", INFO if running else DEBUG)
             else:
-                self._say(f"{child.name} ended unasked while {g.phase.value}, {how}", WARNING)
+                # The only one, of the current release, with a good end: a command that is done is no news.
+                alone = len(self.estate.world.generations) == g.policy.workers == 1
+                done = status == 0 and alone and g.release == self.estate.world.current
+                level = DEBUG if done else WARNING
+                self._say(f"{child.name} ended unasked while {g.phase.value}, {how}", level)
             self._feed(Exited(child.generation, child.worker, status))
 
     def _tell_leftover(self, child: Child) -> None:
@@ -244,7 +250,10 @@ class Master:
             case Answer(request, outcome, detail):
                 self._answer(request, outcome, detail)
             case Finish(status):
-                self._say(f"the program has ended: {machine.ending(status)}", DEBUG)
+                self._say(
+                    f"nobody serves any more: the master ends, {machine.ending(status)}",
+                    ERROR if status else DEBUG,
+                )
             case Exit():
                 pass  # the loop sees that life is done
 
