@@ -48,6 +48,7 @@ def serve(state, connection):
         connection.sendall(f"{state.generation} {state.worker} {os.getpid()}\\n".encode())
 
 def program(state):
+    state.on_drain(lambda: print(f"drains {state.generation}", flush=True))
     print(f"serving {state.generation} {state.worker} {os.getpid()}", flush=True)
     while True:
         connection, _ = state.listener.accept()
@@ -56,7 +57,10 @@ def program(state):
 if __name__ == "__main__":
     overseer.run(program, **OPTIONS)
 """
-"""A little server: answers every connection with its generation, worker and pid."""
+"""A little server: answers every connection with its generation, worker and pid.
+
+When it says `drains` it accepts no more: until then, a connection after a restart may still be the old one's.
+"""
 
 
 class Service:
@@ -228,6 +232,10 @@ class Service:
             connection.sendall(text.encode() + b"\n")
             generation, worker, pid = connection.makefile().readline().split()
             return int(generation), int(worker), int(pid)
+
+    def answers(self, generation: int) -> None:
+        """Wait until this generation answers: the one before may accept until it knows that it drains."""
+        until(lambda: self.knock()[0] == generation, f"generation {generation} answers")
 
     def hold(self) -> socket.socket:
         """Begin a request that is answered when `release` is called with it."""

@@ -67,6 +67,7 @@ def test_addresses_come_and_go_while_the_others_are_under_load(service: Callable
         for number, ports in enumerate(([stays, leaves, comes], [comes, stays], [stays]), 2):
             app.write(HTTP, addresses=[_at(port) for port in ports])
             assert app.restart() == number
+            app.said(f"drains {number - 1}")
             assert {_generation(port) for port in ports} == {number}
             _listens_on(app, ports)
         report = load.stop()

@@ -31,7 +31,7 @@ def test_1_a_signal_to_a_child_that_has_just_gone_ends_nobody(service: Callable[
             for each in harmless:
                 app.signal(each)
         app.serves(number)
-    assert app.knock()[0] == 11
+    app.answers(11)
     assert "unasked" not in app.log
 
 

@@ -53,14 +53,13 @@ def test_never_are_two_let_in_at_once(service: Callable[..., Service]) -> None:
 
 def test_who_connects_while_nobody_is_there_is_answered(service: Callable[..., Service]) -> None:
     """The listener is held: a connection waits for the next generation."""
-    tells = "def program(state):\n    state.on_drain(lambda: print('knows it drains', flush=True))\n"
-    app = service(ECHO.replace("def program(state):\n", tells), handover="sequential").serves()
+    app = service(handover="sequential").serves()
     held = app.hold()
     port = app.port
     answers: list[str] = []
     with app.call() as caller, socket.socket() as waiting:
         caller.sendall(b'{"type":"restart"}\n')
-        app.said("knows it drains")
+        app.said("drains 1")
         waiting.settimeout(DEADLINE)
         waiting.connect(("127.0.0.1", port))
         waiting.sendall(b"hello\n")
@@ -86,15 +85,13 @@ def test_a_new_program_may_ask_to_be_alone(service: Callable[..., Service]) -> N
         caller.settimeout(DEADLINE)
         assert b"generation 2 serves" in caller.recv(1000)
     assert "TWO" not in app.out
-    assert app.knock()[0] == 2
+    app.answers(2)
 
 
 def test_a_new_program_may_give_up_being_alone(service: Callable[..., Service]) -> None:
     """The old one has to leave first once more; from then on generations overlap."""
     app = service(handover="sequential").serves()
-    app.write(ECHO)
-    app.options["handover"] = "overlap"
-    app.write(ECHO)
+    app.write(ECHO, handover="overlap")
     assert app.restart() == 2
     held = app.hold()
     assert app.restart() == 3

@@ -74,7 +74,7 @@ def test_the_old_one_is_killed_while_the_new_one_starts(
         app.logged(r"generation 1 \(pid \d+\) ended unasked while serving, after .*: killed by signal 9")
         (app.folder / "go").touch()
         assert b"generation 2 serves" in caller.recv(1000)
-    assert app.knock()[0] == 2
+    app.answers(2)
 
 
 def test_the_old_one_is_killed_while_it_drains(service: Callable[..., Service]) -> None:
@@ -87,7 +87,7 @@ def test_the_old_one_is_killed_while_it_drains(service: Callable[..., Service]) 
     app.logged(r"generation 1 \(pid \d+\) left after .*: killed by signal 9")
     with pytest.raises((OSError, IndexError)):
         app.release(held)
-    assert app.knock()[0] == 2
+    app.answers(2)
     assert app.restart() == 3
 
 

@@ -38,7 +38,7 @@ def test_a_request_in_flight_is_answered_by_the_generation_that_took_it(
     app = service().serves()
     held = app.hold()
     assert app.restart() == 2
-    assert app.knock()[0] == 2
+    app.answers(2)
     assert app.release(held) == 1
     app.logged(r"generation 1 \(pid \d+\) left after .*: exit status 0")
 
@@ -88,7 +88,7 @@ def test_a_hundred_wishes_during_a_slow_start_make_one_follow_up(service: Callab
         for caller in callers:
             assert _answers(caller, 4) == [("done", "generation 3 serves")] * 4
         app.logged(r"generation [12] \(pid \d+\) left", times=2)
-        assert app.knock()[0] == 3
+        app.answers(3)
         for caller in callers:  # nobody gets a second answer
             caller.setblocking(False)
             with pytest.raises(BlockingIOError):

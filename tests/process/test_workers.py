@@ -124,7 +124,7 @@ def test_a_new_program_may_want_more_workers_and_then_fewer(service: Callable[..
         assert app.restart() == number
         _has_workers(app, number, workers)
         app.logged(rf"generation {number - 1}.* left after", times=1 if number == 2 else 3)
-    assert app.knock()[0] == 3
+    app.answers(3)
     assert not re.findall("unasked|given up", app.log), app.log
 
 
