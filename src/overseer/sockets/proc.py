@@ -15,7 +15,7 @@ from overseer.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from overseer.addresses import Address
 
@@ -51,7 +51,8 @@ def find_holders(address: Address) -> list[Holder]:
     if not links:
         return []
     pids = sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    return [Holder(pid, _command(pid) or "?", _is_orphan(pid)) for pid in pids if _has_open(pid, links)]
+    holding = [pid for pid in pids if _has_open(pid, links)]
+    return [Holder(pid, _command(pid) or "?", _is_orphan(pid, holding)) for pid in holding]
 
 
 def _inodes(address: Address) -> set[str]:
@@ -156,15 +157,16 @@ def _command(pid: int) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def _is_orphan(pid: int) -> bool:
-    """Tell a generation without a master.
+def _is_orphan(pid: int, holding: Sequence[int]) -> bool:
+    """Tell a generation without a master, among those who hold its address.
 
-    A program may fork: its children bear the mark too, and the master is the parent of the first of them.
+    A program may fork: its children bear the mark too, and the master is the parent of the first of them. The
+    master of a one-file executable has no command line of its own, but it holds the address as every master.
     """
     orphan = False
     while _is_of_a_generation(pid) and not _is_master(pid):
         pid = _parent(pid)
-        orphan = not _is_master(pid)
+        orphan = not _is_master(pid) and pid not in holding
     return orphan
 
 
