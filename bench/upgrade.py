@@ -209,8 +209,8 @@ def write(run: Run, rounds: int, folder: Path) -> None:
         "# A release comes in\n\n"
         f"Medians of {rounds} rounds in turns, from a server on the loopback interface ({told}).\n"
         "*Peak memory* is VmHWM of the updater's process, *of it ours* what the download added to it.\n"
-        "Our time is that of the look and the whole way in, without the start of the interpreter (an updater runs\n"
-        "already) and without the check; theirs is that of the commands.\n\n"
+        "Our time is that of the look and the whole way in, without the start of the interpreter (an\n"
+        "updater runs already) and without the check; theirs is that of the commands.\n\n"
         f"{table(run)}\n"
     )
 
