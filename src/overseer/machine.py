@@ -122,9 +122,9 @@ def _workers(world: World, now: float) -> Iterator[Action]:
     """What the workers of a generation need to become ready, and to stay enough."""
     for g in world.generations:
         starting, alive = g.phase is Phase.STARTING, [w for w in g.workers if w.stage is not Stage.KILLED]
-        if g.phase is Phase.DRAINING or world.life is not Life.RUNNING:
+        if g.phase is Phase.DRAINING:  # as everybody is who is asked to stop
             continue
-        if not starting and not g.failed and g.crashes > g.policy.crash_limit * g.policy.workers:
+        if not g.failed and g.crashes > g.policy.crash_limit * g.policy.workers:
             yield GiveUp(g.number, f"{g.crashes} workers in a row ended unasked")
         for at, w in enumerate(alive):
             late = now >= w.until
@@ -132,14 +132,14 @@ def _workers(world: World, now: float) -> Iterator[Action]:
                 case Stage.ADMITTED if now >= w.presumed:                         yield Presume(g.number, w.number)
                 case Stage.SPAWNED | Stage.ADMITTED if late and starting:         yield GiveUp(g.number, _late(g, w))
                 case Stage.SPAWNED | Stage.ADMITTED if late:                      yield Kill(g.number, w.number, _late(g, w))
-                case Stage.SPAWNED | Stage.WAITING if g.told and at >= g.policy.workers:
+                case Stage.SPAWNED | Stage.WAITING if at >= g.policy.workers:
                     yield Kill(g.number, w.number, "its release asks for fewer workers")
                 case Stage.WAITING if not _must_wait(world, g):                   yield Admit(g.number, w.number)
                 case Stage.WAITING:
                     yield from (Drain(o.number) for o in world.generations if o.phase is Phase.SERVING)
         if len(alive) < g.policy.workers and now >= g.not_before and not g.failed:
             yield Spawn(g.number, g.spawned + 1, g.release)
-        if starting and g.told and not g.failed and _all_ready(g):
+        if starting and _all_ready(g):
             yield Serve(g.number)
 
 
@@ -174,8 +174,8 @@ def newest(world: World, phase: Phase) -> Generation | None:
 def needs_successor(world: World) -> bool:
     """Whether what serves is not what should: another release, too old a generation, or nobody."""
     serving = newest(world, Phase.SERVING)
-    fresh = max((r.generation for r in world.requests if r.wish is Wish.RESTART), default=0)
-    satisfied = serving and serving.release == world.wanted and serving.number >= fresh
+    asked = any(r.wish is Wish.RESTART for r in world.requests)  # who asked for no younger one has been answered
+    satisfied = serving and serving.release == world.wanted and not asked
     begun = any(g.phase is Phase.STARTING for g in world.generations)
     return world.life is Life.RUNNING and not satisfied and not begun
 

@@ -248,6 +248,7 @@ def test_when_all_is_over_nothing_happens_any_more() -> None:
     before = tube.world
     assert [tube.on(event) for event in (Halt(), Tick())] == [[], []]
     assert tube.world == before
+    assert alarm(tube.world, tube.now) == inf
 
 
 def test_a_stop_never_counts_as_a_failure_of_the_release() -> None:
