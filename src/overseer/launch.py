@@ -133,7 +133,8 @@ def releases(config: Config, this: Command) -> dict[str, Any]:
         refuse_neighbours(this)
         try:
             store = Store.open(this.binary, wait=_PATIENCE)
-            boot = store.boot(version=config.version, attempts=config.max_boot_attempts)
+            kind = {"script": "python", "archive": "zipapp"}.get(this.kind, "")
+            boot = store.boot(version=config.version, kind=kind, attempts=config.max_boot_attempts)
         except StoreError as error:
             _log.warning("%s", error)
             if found := fallback(this.binary):

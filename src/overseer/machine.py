@@ -272,6 +272,9 @@ def _exited(world: World, g: Generation, worker: Worker, status: int, now: float
         return _put(world, g)
     if killed:  # it was counted when we killed it, or was one too many for its release
         return _put(world, g)
+    if g.policy.restarts is Restarts.NEVER and g.policy.workers == 1:
+        # A command is done, well or not, and not to be done again by another release: the next start judges.
+        return replace(_put(world, replace(g, failed=f"ended ({ending(status)})")), ended=status)
     if g.phase is Phase.STARTING or g.policy.workers == 1:
         when = "before it was ready" if g.phase is Phase.STARTING else "unasked"
         return _failed(world, replace(g, status=status), f"ended {when} ({ending(status)})", now)

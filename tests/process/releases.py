@@ -67,11 +67,14 @@ class Upgrading(Service):
         build: str = "1",
         args: Sequence[str] = (),
         name: str = "app.py",
+        write: bool = True,
         **options: Any,
     ) -> None:
         """Start a build; `options` are the program's own, short times by default."""
         options = {"probation": 0.5, "ready_timeout": 10, "terminate_timeout": 10, **options}
-        super().__init__(folder, PROGRAM.replace("BUILD_NUMBER", build), args=args, name=name, **options)
+        super().__init__(
+            folder, PROGRAM.replace("BUILD_NUMBER", build), args=args, name=name, write=write, **options
+        )
 
     @property
     def store(self) -> Path:

@@ -76,6 +76,7 @@ class Service:
         python: str = sys.executable,
         prefix: Sequence[str] = (),
         name: str = "app.py",
+        write: bool = True,
         command: Sequence[str] | None = None,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         **options: Any,
@@ -92,7 +93,8 @@ class Service:
         self.run_folder = folder / "run"
         self.run_folder.mkdir(exist_ok=True)
         self.options = options
-        self.write(source)
+        if write:
+            self.write(source)
         self._stdout = folder / "stdout"
         self._stderr = folder / "stderr"
         with self._stdout.open("ab") as out, self._stderr.open("ab") as err:

@@ -161,6 +161,23 @@ def test_no_restart_takes_the_release_at_the_next_start(
     assert app.build() == "2"
 
 
+def test_a_command_that_is_done_is_not_done_again_by_the_release_before(
+    upgrading: Callable[..., Upgrading], tmp_path: Path
+) -> None:
+    """A release of a command-line tool that ends well at its first run is current from the next one on."""
+    app = upgrading(no_restart=True).serves()
+    digest = app.offer("2", here="print('done by 2', flush=True); raise SystemExit(0)")
+    until(lambda: app.public == digest, "it is installed")
+    app.signal(signal.SIGTERM)
+    assert app.wait() == 0
+    for runs in (1, 2):
+        app = upgrading(tmp_path, write=False)
+        assert app.wait() == 0
+        assert app.out.count("done by 2") == runs
+    assert app.out.count("app#1") == 1, "build 1 was not started again to do it a second time"
+    assert app.ledger["current"] == digest
+
+
 def test_pre_upgrade_can_refuse_a_release(upgrading: Callable[..., Upgrading]) -> None:
     """An exception in it refuses the release, with its words in the log; the next release is asked anew."""
     app = upgrading().serves()

@@ -77,10 +77,6 @@ class Control:
         self.callers = {number: c for number, c in self.callers.items() if c is not caller}
         caller.channel.close()
 
-    def whose(self, name: str) -> Caller | None:
-        """Find who waits for the answer to a request."""
-        return next((c for c in self.callers.values() if name in c.asked), None)
-
 
 def _refuse(channel: wire.Channel, reason: str) -> None:
     channel.send({"type": "error", "reason": reason})

@@ -62,6 +62,7 @@ class Estate:
         self.updating = Updating(
             self.children, self.journal, state["binary"], _own(state["lock"]), state["stopped"]
         )
+        self.updating.reasons = dict(state.get("reasons", {}))
         for left in state["children"]:
             self._adopt(left)
         self.control: Control | None = None
@@ -102,6 +103,7 @@ class Estate:
             "binary": self.updating.binary,
             "lock": self.updating.lock,
             "stopped": self.updating.stopped,
+            "reasons": self.updating.reasons,
             "agreed": {str(n): settings.to_data(agreed) for n, agreed in self.settings.items()},
             "editions": {str(n): edition for n, edition in self.editions.items()},
             "sockets": [

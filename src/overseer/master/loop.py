@@ -32,6 +32,7 @@ from overseer.facts import (
     Phase,
     Presume,
     Promote,
+    Restarts,
     Serve,
     Spawn,
     Stage,
@@ -41,8 +42,9 @@ from overseer.facts import (
 )
 from overseer.master import hearing, succession
 from overseer.master import signals as signalling
-from overseer.master.control import MOST_ASKED
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
+from overseer.master.operators import ANEW, Operators
+from overseer.master.updating import DONE, STOPPED
 from overseer.master.watch import Watch
 from overseer.version import VERSION
 
@@ -50,13 +52,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from overseer.facts import Request, World
     from overseer.master.children import Child
-    from overseer.master.control import Caller
     from overseer.master.estate import Estate
     from overseer.settings import Settings
     from overseer.wire import Malformed, Word
-
-_ANEW = "anew"
-"""The name of a request for another master; it is answered by that one."""
 
 _NO_PROCESS = 71
 """The status of a worker that could not even be forked (EX_OSERR, sysexits.h)."""
@@ -70,7 +68,6 @@ class Master:
         self._say = estate.journal.say
         self._watch = Watch()
         self._events: list[Event] = []
-        self._asked = 0  # requests of this master's callers so far
         self._told = self.estate.world.unserved  # the last generation whose failure was told
         self._interrupted = False
         self._restart_signal = 0
@@ -83,14 +80,11 @@ class Master:
         self._watch.add(estate.signals, self._take_signals)
         for child in estate.children.by_pid.values():
             self._listen_to(child)
-        if estate.control:
-            self._watch.add(estate.control.listener, self._take_caller)
-            for caller in estate.control.callers.values():
-                self._attend(caller)
+        self._operators = Operators(estate, self._watch, self._feed, self._renew)
 
     def run(self) -> int:
         """Go on until the last generation has left; return the program's status."""
-        self._tell_anew(Outcome.DONE, f"the master has started anew, version {VERSION}")
+        self._operators.answer(ANEW, Outcome.DONE, f"the master has started anew, version {VERSION}")
         self._reap()  # whoever ended while the master became this one
         self._feed(Tick())
         while self.estate.world.life is not Life.DONE:
@@ -105,7 +99,9 @@ class Master:
         self._say(f"exits: {machine.ending(self.estate.world.status)}", DEBUG)
         world = self.estate.world
         if world.heir and world.wanted != world.current:  # stopped by somebody: no fault of the release
-            self.estate.updating.note_stop()
+            self.estate.updating.leave_note(STOPPED)
+        elif world.status == 0 and world.wanted != world.current:  # a command that came to its end
+            self.estate.updating.leave_note(DONE)
         self.estate.updating.stop()
         self.estate.listening.close()
         if self.estate.control:
@@ -129,6 +125,7 @@ class Master:
         for release in sorted(self.estate.world.held - before.held):
             failed = (g.failed for g in self.estate.world.generations if g.release == release and g.failed)
             reason = next(failed, self.estate.world.reason)
+            self.estate.updating.reasons[release] = reason
             self._say(f"release {release[:12]} is held, and not started again by itself: {reason}", WARNING)
             word = {"type": "reject", "release": release, "reason": reason}
             self.estate.updating.tell({**word, "in_use": self._in_use()})
@@ -294,6 +291,8 @@ class Master:
     def _keep_updater(self) -> None:
         """One updater, of the release that is current, if whoever serves has a fetcher."""
         serving = machine.newest(self.estate.world, Phase.SERVING)
+        if serving is None and self.estate.world.policy.restarts is Restarts.NEVER:
+            serving = machine.newest(self.estate.world, Phase.STARTING)  # a command may be done at once
         if serving is None or self.estate.world.life is not Life.RUNNING:
             return
         if not self.estate.settings.get(serving.number, self.estate.launched).fetches:
@@ -306,60 +305,11 @@ class Master:
         if child := updating.keep(argv, environ, generation, time.monotonic()):
             self._listen_to(child)
 
-    # -- operators -----------------------------------------------------------------------------------------
-
-    def _take_caller(self) -> None:
-        if control := self.estate.control:
-            if idle := control.surplus():
-                self._watch.drop(idle.channel)
-                control.drop(idle)
-            if caller := control.accept():
-                self._attend(caller)
-
-    def _attend(self, caller: Caller) -> None:
-        def heard(words: list[Word | Malformed] | None) -> None:
-            if words is None:
-                self._watch.drop(caller.channel)
-                if self.estate.control:
-                    self.estate.control.drop(caller)
-            for word in words or []:
-                self._serve_caller(caller, word)
-                if caller.channel.unsent > wire.MAX_LINE:  # it asks and does not listen
-                    return heard(None)
-            return None
-
-        self._watch.add_channel(caller.channel, heard)
-
-    def _serve_caller(self, caller: Caller, word: Word | Malformed) -> None:
-        match word:
-            case {"type": "restart" | "stop"} if len(caller.asked) >= MOST_ASKED:
-                reason = f"{MOST_ASKED} requests of this connection wait for their answers"
-                caller.channel.send({"type": "error", "reason": reason})
-            case {"type": "restart" | "stop" as wish}:
-                self._asked += 1
-                name = f"{os.getpid()}-{time.monotonic_ns()}-{self._asked}"
-                caller.asked.append(name)
-                self._feed(Asked(name, Wish(wish)))
-            case {"type": "status"}:
-                caller.channel.send({"type": "status", **self.estate.status(time.monotonic())})
-            case {"type": "reexec"}:
-                caller.asked.append(_ANEW)
-                self._heir = (self.estate.python, os.path.dirname(os.path.dirname(__file__)))
-            case wire.Malformed():
-                caller.channel.send({"type": "error", "reason": str(word)})
-            case _:
-                reason = f"{word['type']!r} is none of restart, stop, status, reexec"
-                caller.channel.send({"type": "error", "reason": reason})
-
     def _answer(self, request: Request, outcome: Outcome, detail: str) -> None:
-        answer = {"type": "answer", "outcome": outcome.value, "detail": detail}
-        control, children = self.estate.control, self.estate.children.by_pid.values()
-        if control and (caller := control.whose(request.name)):
-            caller.asked.remove(request.name)
-            caller.channel.send(answer)
-        for child in children:
+        self._operators.answer(request.name, outcome, detail)
+        for child in self.estate.children.by_pid.values():
             if request.name == f"p{child.pid}":
-                child.channel.send(answer)
+                child.channel.send({"type": "answer", "outcome": outcome.value, "detail": detail})
         if (
             outcome is Outcome.FAILED and self.estate.world.unserved != self._told
         ):  # once, however many have asked
@@ -380,6 +330,9 @@ class Master:
             self._say(f"generation {n} brings overseer {version}: the master, {VERSION}, becomes that")
             self._heir = (python, package)
 
+    def _renew(self) -> None:
+        self._heir = (self.estate.python, os.path.dirname(os.path.dirname(__file__)))
+
     def _succeed(self, python: str, package: str) -> None:
         self._heir = None
         mask = signalling.block()
@@ -391,14 +344,7 @@ class Master:
         failure = succession.become(state | {"python": python}, python, package, self.estate.descriptors())
         signalling.restore(mask)
         self._say(f"the master stays as it is, {VERSION}: {failure}", WARNING)
-        self._tell_anew(Outcome.FAILED, failure)
-
-    def _tell_anew(self, outcome: Outcome, detail: str) -> None:
-        """Answer whoever asked for another master."""
-        for caller in self.estate.control.callers.values() if self.estate.control else ():
-            while _ANEW in caller.asked:
-                caller.asked.remove(_ANEW)
-                caller.channel.send({"type": "answer", "outcome": outcome.value, "detail": detail})
+        self._operators.answer(ANEW, Outcome.FAILED, failure)
 
     # -- who is who ----------------------------------------------------------------------------------------
 

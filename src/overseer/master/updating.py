@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from overseer.master.journal import Journal
     from overseer.wire import Word
 
+STOPPED, DONE = b"stopped", b"done"
+"""How a release on probation may end without a fault: stopped by somebody, or as a command that is done."""
+
 _LONGEST = 60.0  # seconds between two tries
 _SOUND = 60.0  # seconds of life after which an end is the first again
 
@@ -38,6 +41,7 @@ class Updating:
         self.stopped = stopped  # where the next start looks whether the last one was ended on purpose
         self.child: Child | None = None
         self.generation = 0
+        self.reasons: dict[str, str] = {}  # why releases are held
         self.owed: list[Word] = []  # what the next one has to be told
         self._children = children
         self._journal = journal
@@ -84,7 +88,8 @@ class Updating:
         """It has looked into its store: tell it what it does not know."""
         child.greeted = True
         for release in sorted(world.held):
-            child.channel.send({"type": "reject", "release": release, "reason": "failed before"})
+            reason = self.reasons.get(release, "failed before")
+            child.channel.send({"type": "reject", "release": release, "reason": reason})
         if current not in ("", world.current) and not self.owed:
             self.owed = [{"type": "promote", "release": world.current}]
         for word in self.owed:
@@ -115,13 +120,15 @@ class Updating:
             self.child.hang_up()
             self._journal.say("the updater is asked to leave", DEBUG)
 
-    def note_stop(self) -> None:
-        """Leave a note that the release on probation did not end by its own fault.
+    def leave_note(self, how: bytes) -> None:
+        """Leave a note for the next start: how the release on probation ended, which was not its fault.
 
         It is all that the master ever writes: there may be no updater yet that could.
         """
         try:
-            os.close(os.open(self.stopped, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            fd = os.open(self.stopped, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            with open(fd, "wb") as file:
+                file.write(how)
         except OSError as error:
             self._journal.say(f"{self.stopped} cannot be written: {error.strerror}", WARNING)
 

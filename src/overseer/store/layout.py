@@ -60,7 +60,7 @@ class Layout:
 
     @property
     def stopped(self) -> str:
-        """Left by a master that was stopped while a release was on probation."""
+        """The note of a master whose release on probation ended without a fault: `stopped` or `done`."""
         return os.path.join(self.root, "stopped")
 
     @property

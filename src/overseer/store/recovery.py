@@ -100,10 +100,7 @@ def boot(store: Store, *, version: str, kind: str, attempts: int) -> Boot:
         adopt(store, version=version, kind=kind)
     this = _kernel_boot()
     doubt = store.ledger.booted != this
-    if os.path.exists(store.layout.stopped):
-        if store.ledger.trial:
-            store.spare(store.ledger.trial.release)
-        durable.remove(store.layout.stopped)
+    _heed_note(store)
     current = _whole_current(store, version, kind, doubt=doubt)
     start = _whole_trial(store, doubt=doubt) or current
     on_trial = start is not current
@@ -121,6 +118,21 @@ def boot(store: Store, *, version: str, kind: str, attempts: int) -> Boot:
     if on_trial:
         store.record("tried", start.release, why=f"started on trial; {left} more starts after this one")
     return Boot(start=start, current=current, on_trial=on_trial, attempts_left=left)
+
+
+def _heed_note(store: Store) -> None:
+    """The last master may have noted that the release on trial ended without a fault of its own."""
+    try:
+        with open(store.layout.stopped, "rb") as file:
+            how = file.read(16)
+    except FileNotFoundError:
+        return
+    trial = store.ledger.trial
+    if trial and how == b"done":  # a command that came to a good end has shown all it can
+        store.promote(trial.release)
+    elif trial:
+        store.spare(trial.release)
+    durable.remove(store.layout.stopped)
 
 
 def _whole_trial(store: Store, *, doubt: bool) -> Release | None:
