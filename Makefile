@@ -1,18 +1,26 @@
 # Every verb is one line; `make setup` is implied where it is needed.
 PYTHON ?= python3
 BIN := .venv/bin
+# Most tests wait for processes: four at a time are quicker than two cores would let one expect.
+SIDE_BY_SIDE := -n 4 --dist worksteal
 
-.PHONY: help setup check test long long-enough demo bench bench-upgrade docs clean
+.PHONY: help setup check lint laws test long mutants long-enough demo bench bench-upgrade docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
-check: setup  ## ruff, mypy, layers, unit stories and laws
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/unit tests/laws tests/test_layers.py
+check: lint  ## ruff, mypy, layers, unit stories and laws
+	$(BIN)/pytest -m "not long" $(SIDE_BY_SIDE) tests/unit tests/laws tests/test_layers.py
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+laws: setup  ## walk every reachable world within a bound, and print how many there are
+	$(BIN)/pytest -s -m "not long" tests/laws/test_every_reachable_world.py
 test: setup  ## the quick suite: under three minutes
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" $(SIDE_BY_SIDE)
 long: setup  ## the long proofs: soaks, exhaustive searches, mutations
 	$(BIN)/pytest -m long
+mutants: setup  ## seed the heart with faults and see stories and laws catch them: five minutes
+	$(BIN)/python -m tests.laws.mutants
 long-enough: setup  ## the part of the long proofs that continuous integration can afford
-	$(BIN)/pytest -m "long and not very_long"
+	$(BIN)/pytest -m "long and not very_long" -n 3 --dist worksteal
 demo: setup  ## the main job, seen live: three upgrades under load, no failed request
 	$(BIN)/python -m examples.hello.demo
 bench: .venv/peers  ## the figures: the master against the bare program, as ratios

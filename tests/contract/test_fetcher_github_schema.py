@@ -20,7 +20,7 @@ TOOLS = Path(__file__).parents[2] / ".prism"
 RELEASES = "/repos/{owner}/{repo}/releases"
 PATHS = ("", "/latest", "/tags/{tag}", "/assets/{asset_id}")
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.very_long]
 
 
 @pytest.fixture(scope="module")

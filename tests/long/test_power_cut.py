@@ -21,7 +21,7 @@ from tests.process.service import until
 if TYPE_CHECKING:
     from tests.long.volume import Volume
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.very_long]
 
 CUTS = 30
 """Of each file system."""

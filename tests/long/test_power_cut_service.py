@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.long.volume import Volume
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.very_long]
 
 CUTS = 8
 """Of each file system."""
