@@ -174,7 +174,8 @@ def newest(world: World, phase: Phase) -> Generation | None:
 def needs_successor(world: World) -> bool:
     """Whether what serves is not what should: another release, too old a generation, or nobody."""
     serving = newest(world, Phase.SERVING)
-    asked = any(r.wish is Wish.RESTART for r in world.requests)  # who asked for no younger one has been answered
+    # Whoever asked for no younger one than serves has been answered already.
+    asked = any(r.wish is Wish.RESTART for r in world.requests)
     satisfied = serving and serving.release == world.wanted and not asked
     begun = any(g.phase is Phase.STARTING for g in world.generations)
     return world.life is Life.RUNNING and not satisfied and not begun

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from errno import EIO, ENOSPC, EROFS
+from errno import ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
