@@ -170,6 +170,17 @@ def test_a_stop_goes_on(service: Callable[..., Service]) -> None:
     assert app.wait() == 0
 
 
+def test_a_second_interrupt_is_known_as_such(service: Callable[..., Service]) -> None:
+    """The first was the old master's; the next one ends at once."""
+    app = service().serves()
+    with app.hold():
+        app.signal(signal.SIGINT)
+        until(lambda: app.status()["life"] == "stopping", "it stops")
+        begin_anew(app)
+        app.signal(signal.SIGINT)
+        assert app.wait() == 137
+
+
 def test_the_end_of_a_worker_meanwhile_is_not_missed(service: Callable[..., Service]) -> None:
     """It dies while the next master is tried; that one replaces it."""
     app = service(workers=2).serves()

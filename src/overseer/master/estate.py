@@ -57,6 +57,7 @@ class Estate:
         for n, texts in state["users"].items():
             self.listening.claim(int(n), texts)
         self.folder: str = state.get("folder", "")
+        self.interrupted: bool = state.get("interrupted", False)  # the next SIGINT is the second
         self.owed: list[int] = list(state.get("owed", ()))  # signals for whoever serves next
         self.children = Children(self.signals, job=self.job, reaper=self.reaper, folder=self.folder)
         self.updating = Updating(
@@ -96,6 +97,7 @@ class Estate:
             "reaper": self.reaper,
             "folder": self.folder,
             "owed": self.owed,
+            "interrupted": self.interrupted,
             "began": self.began,
             "settings": settings.to_data(self.launched),
             "world": memory.to_json(self.world),

@@ -69,7 +69,6 @@ class Master:
         self._watch = Watch()
         self._events: list[Event] = []
         self._told = self.estate.world.unserved  # the last generation whose failure was told
-        self._interrupted = False
         self._restart_signal = 0
         self._heir: tuple[str, str] | None = None  # the next master: its interpreter and its package
         self._refused = {VERSION}  # versions of overseer that are not worth a trial
@@ -142,10 +141,10 @@ class Master:
             self._say(f"takes {signal.strsignal(number)} ({number})", DEBUG)
             if number == signal.SIGCHLD:
                 self._reap()
-            elif number in signalling.HALT or (number == signal.SIGINT and self._interrupted):
+            elif number in signalling.HALT or (number == signal.SIGINT and self.estate.interrupted):
                 self._feed(Halt())
             elif number in signalling.STOP:
-                self._interrupted = self._interrupted or number == signal.SIGINT
+                self.estate.interrupted |= number == signal.SIGINT
                 self._feed(Asked("", Wish.STOP))
             elif number == self._restart_signal:
                 self._feed(Asked("", Wish.RESTART))
