@@ -216,7 +216,7 @@ def record(world: World, fact: Fact, now: float) -> World:
         case Exited(n, w, status) if found := _find(world, n, w):
             return _exited(world, *found, status, now)
         case Failed(n, reason) if (at := _generation(world, n)) and _has_a_way_back(world, at):
-            return _failed(world, replace(at, status=at.status or GAVE_UP), reason, now)
+            return _failed(world, replace(at, status=GAVE_UP), reason, now)
         case GiveUp(n, reason) if at := _generation(world, n):
             return _failed(world, replace(at, status=at.status or GAVE_UP), reason, now)
         case Staged(release) if release not in world.held | {world.wanted, world.parked}:
@@ -244,8 +244,8 @@ def record(world: World, fact: Fact, now: float) -> World:
         case Drain(n) if at := _generation(world, n):
             return _put(world, replace(at, phase=Phase.DRAINING, until=now + at.policy.terminate_timeout))
         case Kill(n, w) if found := _find(world, n, w):
-            g, worker = found
-            late = g.phase is Phase.SERVING and now >= worker.until  # a loss, unlike one worker too many
+            g, _ = found
+            late = g.phase is Phase.SERVING  # a loss, unlike one too many, or one that had to leave
             g = _with(g, Worker(w, Stage.KILLED))
             return _put(world, _crashed(g, KILLED_BY_US, now) if late else g)
         case Promote(n, release) if at := _generation(world, n):
@@ -255,7 +255,7 @@ def record(world: World, fact: Fact, now: float) -> World:
         case Answer(request):
             return replace(world, requests=tuple(r for r in world.requests if r != request))
         case Finish(status):
-            return replace(_stopping(world), heir=0, status=status)
+            return replace(_stopping(world), status=status)
         case Exit():
             return replace(world, life=Life.DONE)
         case _:
@@ -273,7 +273,7 @@ def _exited(world: World, g: Generation, worker: Worker, status: int, now: float
         return _put(world, g)
     if killed:  # it was counted when we killed it, or was one too many for its release
         return _put(world, g)
-    if g.policy.restarts is Restarts.NEVER and g.policy.workers == 1:
+    if g.policy.restarts is Restarts.NEVER and g.policy.workers == 1 and not _others(world, g):
         # A command is done, well or not, and not to be done again by another release: the next start judges.
         return replace(_put(world, replace(g, failed=f"ended ({ending(status)})")), ended=status)
     if g.phase is Phase.STARTING or g.policy.workers == 1:
@@ -293,7 +293,7 @@ def _failed(world: World, g: Generation, reason: str, now: float) -> World:
     """It will not do: fall back to what serves or is current; if it was the current one, try later or end."""
     if g.phase is Phase.DRAINING:
         return world
-    others = [o for o in world.generations if o.number != g.number and _is_a_hope(world, o)]
+    others = _others(world, g)
     world = replace(_put(world, replace(g, failed=reason)), reason=reason)
     if g.phase is Phase.STARTING:
         world = replace(world, unserved=g.number)
@@ -312,9 +312,10 @@ def _has_a_way_back(world: World, g: Generation) -> bool:
     return g.phase is Phase.STARTING or g.release != world.current
 
 
-def _is_a_hope(world: World, g: Generation) -> bool:
-    """Whether the service lives on with it; a bad new release is better than nobody."""
-    return g.phase is not Phase.DRAINING and not (g.failed and g.release == world.current)
+def _others(world: World, g: Generation) -> list[Generation]:
+    """Who else the service may live on with; a bad new release is better than nobody."""
+    staying = (o for o in world.generations if o.number != g.number and o.phase is not Phase.DRAINING)
+    return [o for o in staying if not (o.failed and o.release == world.current)]
 
 
 def _staged(world: World, release: str) -> World:
@@ -325,7 +326,7 @@ def _staged(world: World, release: str) -> World:
 
 def _asked(world: World, name: str, wish: Wish) -> World:
     if wish is Wish.RESTART and world.policy.restarts is not Restarts.NEVER:
-        if world.parked and world.life is Life.RUNNING:
+        if world.parked:
             world = replace(world, wanted=world.parked, parked="")
         world = replace(world, not_before=-inf)  # whoever asks by hand does not wait for a backoff
         return _enqueue(world, Request(name, wish, world.started + 1))
@@ -384,7 +385,8 @@ def alarm(world: World, now: float) -> float:
     """Return when to `step` with a Tick if nothing happens before; inf for never."""
     times = [world.not_before] if needs_successor(world) else []
     for g in world.generations:
-        times += [g.until, g.not_before]
+        times.append(g.until)
         if g.phase is not Phase.DRAINING:
+            times.append(g.not_before)
             times += [time for w in g.workers for time in (w.until, w.presumed)]
     return min((time for time in times if time > now), default=inf)

@@ -8,6 +8,7 @@ from tests.laws.seen import (
     LONGEST_BACKOFF,
     Seen,
     alone,
+    done,
     generation,
     in_phase,
     law,
@@ -251,7 +252,7 @@ def the_failed_are_held(seen: Seen) -> bool:
     if isinstance(event, Exited):
         w, g = process(seen.before, event.generation, event.worker), generation(seen.before, event.generation)
         needed = g and (g.phase is Phase.STARTING or (g.phase is Phase.SERVING and g.policy.workers == 1))
-        if g and w and needed and w.stage is not Stage.KILLED:
+        if g and w and needed and w.stage is not Stage.KILLED and not done(seen.before, g):
             failing.add(g.number)
     if isinstance(event, Failed):
         failing.add(event.generation)

@@ -18,6 +18,7 @@ from overseer.facts import (
     Life,
     Phase,
     Policy,
+    Restarts,
     Stage,
     Wish,
     Worker,
@@ -158,3 +159,10 @@ def wants_another(world: World) -> bool:
     serving = server(world)
     asked = max((r.generation for r in world.requests if r.wish is Wish.RESTART), default=0)
     return serving is None or serving.release != world.wanted or serving.number < asked
+
+
+def done(world: World, g: Generation) -> bool:
+    """Whether the end of a generation is that of a command: never restarted, and nobody else is there."""
+    staying = (o for o in world.generations if o.number != g.number and o.phase is not Phase.DRAINING)
+    others = any(not o.failed or o.release != world.current for o in staying)
+    return g.policy.restarts is Restarts.NEVER and g.policy.workers == 1 and not others

@@ -15,7 +15,6 @@ from overseer.facts import (
     Exit,
     Exited,
     Failed,
-    Finish,
     GiveUp,
     Handover,
     Hello,
@@ -346,6 +345,26 @@ def test_a_newer_release_that_fails_does_not_take_a_good_one_along() -> None:
     assert tube.exits(3, status=1) == [Promote(2, "B")]
 
 
+def test_a_release_that_fails_while_a_newer_one_starts_does_not_take_it_along() -> None:
+    """Only the one that failed is held; the newer one is still wanted."""
+    tube = serving()
+    tube.stage("B")
+    tube.up(2)
+    tube.stage("C")
+    assert tube.exits(2, status=1) == []
+    assert tube.world.wanted == "C"
+    assert tube.world.held == {"B"}
+
+
+def test_after_a_recovery_an_upgrade_is_started_at_once() -> None:
+    """Who serves has ended the backoff."""
+    tube = serving()
+    tube.restart()
+    tube.exits(1, status=1)
+    tube.up(2)
+    assert tube.stage("B") == [Start(3, "B"), Spawn(3, 1, "B")]
+
+
 def test_a_release_whose_restart_fails_on_probation_is_rolled_back() -> None:
     """It failed once: it is not trusted any more, though a generation of it serves."""
     tube = serving()
@@ -401,6 +420,7 @@ def test_who_waits_to_be_alone_loses_no_patience() -> None:
     tube.stage("B")
     tube.hello(2, handover=Handover.SEQUENTIAL)
     assert tube.wait(499) == []
+    assert alarm(tube.world, tube.now) == tube.now + 1
 
 
 def test_a_release_that_fails_alone_is_followed_by_the_one_before() -> None:
@@ -420,6 +440,31 @@ def test_an_upgrade_that_may_not_restart_is_installed_and_waits() -> None:
     assert tube.stage("B") == [Install("B")]
     assert tube.stage("B") == []
     assert tube.restart() == [Start(2, "B"), Spawn(2, 1, "B")]
+    assert tube.world.parked == ""
+
+
+def test_what_waits_stays_in_the_public_place_when_another_release_is_promoted() -> None:
+    """A promotion publishes its release; what is to be started next is put back over it."""
+    tube = serving(restarts=Restarts.NOT_AFTER_FETCH, probation=30.0)
+    tube.stage("B")
+    tube.restart()
+    tube.up(2)
+    assert tube.stage("C") == [Install("C")]
+    assert tube.wait(30) == [
+        Kill(1, 1, "still there 30 s after it was asked to leave"),
+        Promote(2, "B"),
+        Install("C"),
+    ]
+
+
+def test_what_waits_is_not_forgotten_when_another_release_fails() -> None:
+    """The next restart by hand starts it."""
+    tube = serving(restarts=Restarts.NOT_AFTER_FETCH)
+    tube.stage("B")
+    tube.restart()
+    tube.stage("C")
+    tube.exits(2, status=1)
+    assert tube.restart() == [Start(3, "C"), Spawn(3, 1, "C")]
 
 
 def test_an_installed_release_that_fails_is_put_back() -> None:
@@ -472,9 +517,3 @@ def test_with_no_restart_the_wish_for_one_stops_the_program() -> None:
         Drain(1),
     ]
     assert tube.exits(1, status=0) == [Exit(0)]
-
-
-def test_the_end_of_the_only_program_is_the_end_of_the_master() -> None:
-    """It is no process manager: with one worker the same code comes out."""
-    tube = serving()
-    assert tube.exits(1, status=7) == [Finish(7), Exit(7)]

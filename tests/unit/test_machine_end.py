@@ -20,6 +20,8 @@ from overseer.facts import (
     Life,
     Outcome,
     Request,
+    Restarts,
+    Spawn,
     Staged,
     Start,
     Tick,
@@ -84,6 +86,45 @@ def test_in_sequential_handover_a_failed_restart_is_the_end() -> None:
     tube.restart()
     tube.exits(1)
     assert Finish(4) in tube.exits(2, status=4)
+
+
+# -- commands, which are never restarted ---------------------------------------------------------------------
+
+
+def test_a_command_that_is_done_is_done() -> None:
+    """Its status comes out, and nothing is started again."""
+    tube = serving(restarts=Restarts.NEVER)
+    assert tube.exits(1, status=3) == [Finish(3), Exit(3)]
+
+
+def test_a_command_may_be_done_before_it_counts_as_ready() -> None:
+    """A short one is no failed start."""
+    assert Tube(restarts=Restarts.NEVER).exits(1, status=0) == [Finish(0), Exit(0)]
+
+
+def test_a_command_of_a_new_release_is_not_done_again_by_the_old_one() -> None:
+    """It ended, well or not; that is no reason to run another release, nor to hold this one."""
+    tube = serving()
+    tube.stage("B")
+    tube.up(2, restarts=Restarts.NEVER)
+    tube.exits(1)
+    assert tube.exits(2, status=1) == [Finish(1), Exit(1)]
+    assert tube.world.held == frozenset()
+
+
+def test_a_command_that_fails_beside_a_service_is_a_bad_release() -> None:
+    """Somebody serves, so its end is not the end: it is held, and the old one serves on."""
+    tube = serving()
+    tube.stage("B")
+    tube.hello(2, restarts=Restarts.NEVER)
+    assert tube.exits(2, status=1) == []
+    assert tube.world.held == {"B"}
+
+
+def test_a_command_of_several_workers_replaces_them() -> None:
+    """One of several is not the command."""
+    tube = serving(restarts=Restarts.NEVER, workers=2)
+    assert tube.exits(1, 1, status=1) == [Spawn(1, 3, "A")]
 
 
 # -- asked to stop -----------------------------------------------------------------------------------------
@@ -271,4 +312,8 @@ def test_a_restart_that_is_wanted_again_after_a_failure_does_not_end_the_master(
 
 def test_an_ending_is_told_as_a_code_or_a_signal() -> None:
     """For the log and the answers."""
-    assert (ending(3), ending(-9)) == ("exit status 3", "killed by signal 9")
+    assert [ending(status) for status in (3, 0, -9)] == [
+        "exit status 3",
+        "exit status 0",
+        "killed by signal 9",
+    ]

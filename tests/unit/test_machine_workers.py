@@ -120,6 +120,15 @@ def test_the_first_loss_of_every_worker_is_replaced_at_once() -> None:
     assert waits == [0, 0, 1, 1, 2, 2, 4, 4, 8, 8, 15, 15, 15, 15]
 
 
+def test_a_generation_that_has_lost_all_its_workers_waits_for_the_next() -> None:
+    """It stays the one that serves; no other is begun."""
+    tube = serving(workers=2, crash_limit=8)
+    for worker in (1, 2, 3, 4):
+        tube.exits(1, worker, status=1)
+    assert tube.phases() == {1: Phase.SERVING}
+    assert tube.wait(1) == [Spawn(1, 5, "A"), Spawn(1, 6, "A")]
+
+
 def _spawned(tube: Tube, worker: int) -> bool:
     return any(w.number == worker for w in tube.world.generations[0].workers)
 
