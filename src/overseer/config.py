@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from dataclasses import dataclass, fields
@@ -126,6 +127,8 @@ class Config:
             raise ConfigError("program", "is missing; give the function to run, as overseer.run(program)")
         if not callable(self.program):
             raise ConfigError("program", f"{self.program!r} cannot be called; give a function of one State")
+        if inspect.isgeneratorfunction(self.program) or inspect.isasyncgenfunction(self.program):
+            raise ConfigError("program", "is a generator, which would not be run; use no yield in it")
 
     def _check_addresses(self) -> None:
         if self.address and self.addresses:

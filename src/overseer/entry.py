@@ -174,6 +174,7 @@ def _be_program(config: Config, mine: role.Role) -> None:
 
 def _run_program(config: Config, state: State) -> None:
     assert config.program is not None
+    _expect_draining(state.draining)
     try:
         result = config.program(state)
         if inspect.iscoroutine(result):
@@ -183,6 +184,17 @@ def _run_program(config: Config, state: State) -> None:
     except ListenerDrainingError:
         if not state.draining:
             raise
+
+
+def _expect_draining(draining: Draining) -> None:
+    """A thread whose accept loop ends because the program drains has not failed: no traceback of it."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (draining.is_set() and args.exc_type is ListenerDrainingError):
+            before(args)
+
+    threading.excepthook = hook
 
 
 def _be_updater(config: Config, mine: role.Role) -> NoReturn:
@@ -273,5 +285,6 @@ def _signalled(draining: Draining, link: Link, number: int) -> None:
 
 
 def _end(error: OverseerError, status: int) -> int:
-    print(f"overseer: error: {error}", file=sys.stderr)  # noqa: T201 - the one line for whoever started it
+    if sys.stderr and not sys.stderr.closed:
+        sys.stderr.write(f"overseer: error: {error}\n")  # the one line for whoever started it
     return status

@@ -96,7 +96,7 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
         **releases(config, this),
     }
     for stream in (sys.stdout, sys.stderr):
-        if stream:  # not where it was closed
+        if stream and not stream.closed:  # not where it was closed
             stream.flush()
     if this.kind == "frozen":
         for sock in (*bound, *([control] if control else [])):

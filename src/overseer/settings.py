@@ -24,6 +24,9 @@ MOST_WORKERS = 1024
 
 RESERVED = frozenset(
     {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+    | {signal.SIGPIPE, signal.SIGXFSZ}  # which Python ignores
+    | {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
+    | {signal.SIGTSTP, signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU}
 )
 """Signals that cannot be the restart signal: they mean something else."""
 

@@ -19,7 +19,7 @@ class _Unheard(logging.Handler):
         line = f"overseer: {record.levelname.lower()}: {record.getMessage()}"
         if record.exc_info:
             line += "\n" + logging.Formatter().formatException(record.exc_info)
-        if sys.stderr:
+        if sys.stderr and not sys.stderr.closed:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 

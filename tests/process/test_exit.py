@@ -176,3 +176,33 @@ def test_the_control_socket_goes_with_the_master(service: Callable[..., Service]
     app.signal(signal.SIGTERM)
     assert app.wait() == 0
     assert not list(app.run_folder.iterdir())
+
+
+def test_a_closed_standard_error_does_not_change_the_status(service: Callable[..., Service]) -> None:
+    """A good end is a good end, also where nobody can be told of it."""
+    closes = ["sh", "-c", 'exec "$@" 2>&-', "sh"]
+    app = service("import overseer\noverseer.run(lambda state: None, **OPTIONS)\n", prefix=closes)
+    assert app.wait() == 0
+
+
+def test_an_accept_loop_in_a_thread_ends_without_a_traceback(service: Callable[..., Service]) -> None:
+    """Draining is how it is meant to end."""
+    app = service(
+        """
+        import threading, overseer
+
+        def accept(state):
+            while True:
+                state.listener.accept()[0].close()
+
+        def program(state):
+            thread = threading.Thread(target=accept, args=(state,))
+            thread.start()
+            thread.join()
+
+        overseer.run(program, **OPTIONS)
+        """
+    ).serves()
+    app.signal(signal.SIGTERM)
+    assert app.wait() == 0
+    assert "Traceback" not in app.log

@@ -181,3 +181,13 @@ def test_whatever_is_written_is_taken_or_refused_by_name(options: dict[str, Any]
         Config(**{"program": program, **options})
     except overseer.ConfigError as error:
         assert error.field in WRONG  # noqa: PT017 - only if it is raised
+
+
+def test_a_generator_is_no_program() -> None:
+    """It would be called and never run."""
+
+    def program(_: object) -> object:
+        yield 1
+
+    with pytest.raises(overseer.ConfigError, match="program: is a generator"):
+        Config(program=program)

@@ -109,3 +109,9 @@ def test_a_log_that_was_never_there_is_no_error() -> None:
     os.close(reader)
     os.close(writer)
     Journal(fd=writer).say("to nobody")
+
+
+def test_a_strangers_words_do_not_reach_the_terminal_raw(pipe: Pipe) -> None:
+    """Colours, carriage returns and the like are shown as what they are."""
+    Journal(fd=pipe.writer).say("nope \x1b[31m\r\x9b")
+    assert pipe.read() == "overseer: nope \\x1b[31m\\x0d\\x9b\n"

@@ -11,6 +11,8 @@ import select
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 _WAITING = 200
+# A program's words come into our lines: they shall not move a terminal's cursor, nor colour what follows.
+_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _WHOLE = 4096 - 1  # bytes; what a pipe takes at once or not at all
 
 
@@ -28,7 +30,7 @@ class Journal:
         if level < self.level:
             return
         mark = {WARNING: "warning: ", ERROR: "error: "}.get(level, "")
-        line = f"overseer: {mark}{text}".replace("\n", " | ")
+        line = f"overseer: {mark}{text}".replace("\n", " | ").translate(_UNSEEN)
         self._waiting.append(line)
         self.flush()
 

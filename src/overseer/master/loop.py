@@ -283,8 +283,11 @@ class Master:
 
     def _apply(self, settings: Settings) -> None:
         """The restart signal and what is logged follow whoever serves."""
-        self._restart_signal = settings.restart_signal
-        self.estate.signals.take(settings.restart_signal)
+        number, before = settings.restart_signal, self._restart_signal
+        self._restart_signal = number
+        self.estate.signals.take(number)
+        if number != before and signal.getsignal(number) is signal.SIG_IGN:
+            self._say(f"signal {number} was ignored at our start: restarts by signal are off", WARNING)
         self.estate.journal.level = DEBUG if settings.debug else ERROR if settings.no_warn else INFO
 
     def _keep_updater(self) -> None:

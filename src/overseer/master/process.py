@@ -30,5 +30,6 @@ def serve(estate: Estate) -> int:
     master = Master(estate)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # held back by whoever made us (see succession)
     status = master.run()
-    sys.stderr.flush()
+    if sys.stderr:  # not where it was closed when we were started
+        sys.stderr.flush()
     return die_like(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import select
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 _log = logging.getLogger("overseer")
+
+
+def _pipe() -> tuple[int, int]:
+    """Make a pipe that does not take the place of a standard stream that was closed."""
+    ends = os.pipe()
+    if min(ends) > 2:
+        return ends
+    reader, writer = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in ends)
+    for end in ends:
+        os.close(end)
+    return reader, writer
 
 
 class Draining:
@@ -29,7 +41,7 @@ class Draining:
         self._event = threading.Event()
         self._lock = threading.RLock()
         self._callbacks: list[Callable[[], object]] = []
-        self._reader, self._writer = os.pipe()
+        self._reader, self._writer = _pipe()
         self._forked = False  # from the process where `begin` is called: only the descriptor tells
         os.register_at_fork(after_in_child=self._become_a_copy)
 
