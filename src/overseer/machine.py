@@ -14,6 +14,7 @@ or writes a log, so the laws are checked against every order of events (tests/la
 6. Every worker is drained or killed within its deadline; once asked to stop, the master exits when the
    last has gone, with the status of the program.
 7. News of generation n never acts on generation m, nor news of a worker on another.
+8. No wake-up is lost: until it is done there is an alarm, or a process whose word or end is awaited.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HEART = Path(overseer.__file__).with_name("machine.py")
-STORIES = ("test_machine", "test_machine_workers", "test_machine_end")
+STORIES = ("test_machine", "test_machine_upgrades", "test_machine_workers", "test_machine_end")
 WORLDS = 80  # of each small universe
 FATES = {
     (False, False): "stories and laws",
