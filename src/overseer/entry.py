@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import logging
 import os
@@ -17,7 +18,7 @@ from overseer.config import Config, from_options
 from overseer.errors import ConfigError, ListenerDrainingError, NotSupportedError, OverseerError
 from overseer.launch import IN_PLACE, bind, launch
 from overseer.program.draining import Draining
-from overseer.program.link import Link, outlive
+from overseer.program.link import Link, be_deaf, outlive
 from overseer.program.listener import listener_of
 from overseer.program.state import State, digest
 from overseer.settings import to_data
@@ -276,6 +277,7 @@ def _heed_signals(link: Link) -> None:
     for number, default in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
         if signal.getsignal(number) is default:
             link.heed(number)
+    atexit.register(be_deaf)
 
 
 def _signalled(draining: Draining, link: Link, number: int) -> None:

@@ -215,6 +215,21 @@ def test_no_signal_ends_the_master_by_accident(service: Callable[..., Service], 
     assert app.wait() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_that_comes_at_the_very_end_changes_nothing(
+    service: Callable[..., Service], number: signal.Signals
+) -> None:
+    """Told over and over to the master and to the program, up to their last instruction: status 0."""
+    app = service(noting((signal.SIGUSR1,))).serves()
+    pids = (app.pid, *app.pids(1)) if number == signal.SIGTERM else (app.pid,)
+    app.signal(signal.SIGTERM)
+    while app.process.poll() is None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    assert app.process.returncode == 0
+
+
 def test_a_hang_up_that_was_ignored_stays_ignored(service: Callable[..., Service]) -> None:
     """Under nohup neither the master nor the program heeds SIGHUP."""
     source = ECHO.replace("def program(state):\n", "import signal\n\ndef program(state):\n    " + _TELL_HUP)

@@ -10,7 +10,7 @@ from overseer.master import memory
 from overseer.master.children import fill_standard_descriptors
 from overseer.master.estate import Estate, read_world
 from overseer.master.loop import Master
-from overseer.master.signals import die_like
+from overseer.master.signals import block, die_like
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +30,7 @@ def serve(estate: Estate) -> int:
     master = Master(estate)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # held back by whoever made us (see succession)
     status = master.run()
+    block()  # Python gives signals back to the system before it ends: one that comes now would be our death
     if sys.stderr:  # not where it was closed when we were started
         sys.stderr.flush()
     return die_like(status)

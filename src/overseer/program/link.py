@@ -182,6 +182,17 @@ class Link:
             return  # it has plenty to wake up for
 
 
+def be_deaf() -> None:
+    """Ignore every signal that has a handler: called last, before Python gives them back to the system.
+
+    There they would mean death, and the status of a program that has ended well would be another's.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_IGN)
+
+
 def outlive(seconds: float) -> None:
     """The master has gone: let the program drain for so long, then end it and its process group (D26)."""
 
