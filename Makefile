@@ -4,9 +4,11 @@ BIN := .venv/bin
 # Most tests wait for processes: four at a time are quicker than two cores would let one expect.
 SIDE_BY_SIDE := -n 4 --dist worksteal
 
-.PHONY: help setup check lint laws test long mutants long-enough demo bench bench-upgrade docs clean
+.PHONY: help machine setup check lint laws test long mutants long-enough demo bench bench-upgrade docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
+machine:  ## what the proofs want of the operating system: real servers and tools (Debian, as root)
+	sh tests/machine.sh
 check: lint  ## ruff, mypy, layers, unit stories and laws
 	$(BIN)/pytest -m "not long" $(SIDE_BY_SIDE) tests/unit tests/laws tests/test_layers.py
 lint: setup  ## ruff and mypy

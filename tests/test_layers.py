@@ -31,6 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors"},
     "fetcher": {"errors", "version"},
     "updater": {"errors", "wire", "store", "fetcher", "version"},
+    "cli": PURE | SHARED | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry"},
+    "__main__": {"cli"},
     "config": {"errors", "facts", "addresses", "settings", "fetcher"},
 }
 """For each room which others it may use when it runs; annotations may name anything."""

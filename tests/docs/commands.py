@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import time
 import tomllib
 from typing import TYPE_CHECKING
 
 from tests.docs.blocks import ROOT, UntestableError
+from tests.docs.terminal import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,9 @@ TYPED = {
     "systemd-analyze",
 }  # fmt: skip
 """What is really run."""
+
+NOTHING_FOUND = 1
+"""The status of a grep without a match (grep(1))."""
 
 BUILT_IN = {"cd", "export", "jobs", "wait"}
 """What the shell does by itself."""
@@ -83,7 +88,7 @@ def follow(block: Block, terminal: Terminal, places: Places) -> None:
     for command, expected in _steps(block):
         if only_looked_at(command):
             continue
-        status, begins = terminal.type(places.commands(command))
+        status, begins = _type(command, terminal, places)
         # Two speak at once: the master's lines have an order, and all others have one.
         place = dict.fromkeys((True, False), terminal.where(begins))
         for line in expected:
@@ -91,6 +96,16 @@ def follow(block: Block, terminal: Terminal, places: Places) -> None:
                 master = line.startswith("overseer: ")
                 place[master] = terminal.shows(pattern_of(places.commands(line)), place[master])
         assert status == 0 or block.language == "console", f"{block.name}: {command!r} ended with {status}"
+
+
+def _type(command: str, terminal: Terminal, places: Places) -> tuple[int, int]:
+    """Type a command. A reader who greps for a line before it is written looks again."""
+    end = time.monotonic() + PATIENCE
+    status, begins = terminal.type(places.commands(command))
+    while status == NOTHING_FOUND and command.startswith("grep ") and time.monotonic() < end:
+        terminal.pause()
+        status, begins = terminal.type(places.commands(command))
+    return status, begins
 
 
 def save(block: Block, folder: Path, places: Places) -> None:

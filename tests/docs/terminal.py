@@ -67,6 +67,10 @@ class Terminal:
         self._until(seen, f"{pattern!r} in the terminal")
         return found[0].end()
 
+    def pause(self) -> None:
+        """Let what runs in it go on for a moment, or until it shows something."""
+        select.select([self._fd], [], [], 0.05)
+
     def where(self, place: int) -> int:
         """Translate a place in what was received to one in what `shows` searches."""
         return len(_plain(self.seen[:place]))

@@ -1,0 +1,33 @@
+"""`overseer`: which commands there are; each is a module of its own, imported only when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from overseer.version import VERSION
+
+COMMANDS: dict[str, str] = {}
+"""The name of each command, in the order of the help, and where it is: `module:attribute`."""
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when they are asked for: `overseer status` needs no boto3."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="overseer")
+def cli() -> None:
+    """Monitorable, gracefully restarting, self-upgrading programs: one PID, no lost request."""
