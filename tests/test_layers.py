@@ -31,7 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors"},
     "fetcher": {"errors", "version"},
     "updater": {"errors", "wire", "store", "fetcher", "version"},
-    "cli": PURE | SHARED | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry"},
+    "publish": {"errors", "version", "store", "fetcher", "updater"},
+    "cli": PURE
+    | SHARED
+    | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry", "publish"},
     "__main__": {"cli"},
     "config": {"errors", "facts", "addresses", "settings", "fetcher"},
 }

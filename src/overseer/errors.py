@@ -57,3 +57,7 @@ class StoreError(OverseerError):
 
 class CheckError(OverseerError):
     """A staged release failed its check; it is not taken."""
+
+
+class PublishError(OverseerError):
+    """A release is not published, or a repository of releases not changed; nothing was half-done."""

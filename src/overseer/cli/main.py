@@ -8,7 +8,9 @@ import click
 
 from overseer.version import VERSION
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "repo": "overseer.cli.repo:repo",
+}
 """The name of each command, in the order of the help, and where it is: `module:attribute`."""
 
 
