@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import sys
 import time
 import tomllib
 from typing import TYPE_CHECKING
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 TYPED = {
     "cat", "cd", "chmod", "cp", "curl", "echo", "env", "export", "grep", "head", "jobs", "kill", "ls",
     "mkdir", "mv", "printf", "ps", "python", "python3", "sed", "sh", "tail", "test", "wait",
-    "systemd-analyze",
+    "systemd-analyze", "overseer", "ssh-keygen", "ssh-agent", "ssh-add",
 }  # fmt: skip
 """What is really run."""
 
@@ -75,7 +77,8 @@ def only_looked_at(command: str) -> bool:
 def missing(block: Block) -> set[str]:
     """Return the programs that its commands need and this machine has not got."""
     heads = {words[0] for command, _ in _steps(block) for words in _simple(command) if words[0] in TYPED}
-    return {head for head in heads if not shutil.which(head)} - BUILT_IN
+    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # as the terminal has it
+    return {head for head in heads if not shutil.which(head, path=path)} - BUILT_IN
 
 
 def follow(block: Block, terminal: Terminal, places: Places) -> None:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     Secrets = Callable[[str], str]
     """Asked for a secret (a passphrase, a PIN) by a sentence that says which."""
 
-ROUNDS = 32
-"""How often bcrypt is repeated for a key file: a third of a second a guess."""
+ROUNDS = 24
+"""How often bcrypt is repeated for a key file, as ssh-keygen does: a quarter of a second a guess."""
 
 UNSUPPORTED = {
     "gnupg": "what GnuPG signs can only be verified where GnuPG is installed, and a service must not need it",

@@ -50,12 +50,18 @@ def whole(found: Iterable[Released]) -> list[Released]:
     return sorted(kept, key=lambda each: versions.key(each.terms.version) or (), reverse=True)
 
 
-def already(found: Iterable[Released], new: Released) -> bool:
+REVOKED = "x-overseer-revoked"
+"""Where signed targets remember what was taken back: a list of name, version and platform."""
+
+
+def already(targets: Mapping[str, Targets], new: Released) -> bool:
     """Whether this very release is there. Raises `PublishError` where it would change or go backwards.
 
     A version means the same bytes for ever; and a version lower than one that is there would never be taken.
     """
-    for each in whole(found):
+    if any(_mark(new) in each.unrecognized_fields.get(REVOKED, ()) for each in targets.values()):
+        raise PublishError(f"version {new.terms.version} was revoked; publish a higher version")
+    for each in whole(released(targets)):
         one, other = each.terms, new.terms
         if (one.name, one.platform) != (other.name, other.platform):
             continue
@@ -88,8 +94,14 @@ def with_files(targets: Targets, new: Iterable[Released]) -> Targets:
 
 
 def without(targets: Targets, gone: Iterable[Released]) -> Targets:
-    """Return targets that do not sign these files."""
+    """Return targets that do not sign these files, and remember which releases were among them."""
     changed = deepcopy(targets)
+    marks = changed.unrecognized_fields.setdefault(REVOKED, [])
     for each in gone:
-        changed.targets.pop(each.target, None)
+        if changed.targets.pop(each.target, None) and each.terms.patch is None:
+            marks.append(_mark(each))
     return changed
+
+
+def _mark(release: Released) -> list[str]:
+    return [release.terms.name, release.terms.version, release.terms.platform]

@@ -2,8 +2,8 @@
 
 Metadata is fetched before anything is decided, so any machine can publish. First goes what is new and named
 for ever, then, if the timestamp there is still the one that was read, the new timestamp. rsync writes each
-file beside its name and renames it. There is no lock across machines: another publisher is found out by that
-second look, with as little time between it and the last step as one run of rsync takes.
+file beside its name and renames it. There is no lock across machines: another publisher is found out by a
+look just before and a look just after, and in between, for as long as one run of rsync takes, he may not be.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Mirror(Folder):
     def __init__(self, where: str, path: str) -> None:
         super().__init__(path)
         self.where = where.rstrip("/") + "/"
+        self._fresh = False
 
     def __str__(self) -> str:
         """Show it as people write it."""
@@ -40,7 +41,18 @@ class Mirror(Folder):
         """Keep others of this machine out, and fetch what there is."""
         with super().lock():
             self._fetch("*.json", whole=True)
-            yield
+            self._fresh = True
+            try:
+                yield
+            finally:
+                self._fresh = False
+
+    def read(self, name: str) -> bytes | None:
+        """Return the metadata of that name; who only reads begins with the timestamp, and fetches then."""
+        if name == TIMESTAMP and not self._fresh:
+            os.makedirs(self.path, mode=0o755, exist_ok=True)
+            self._fetch("*.json")
+        return super().read(name)
 
     def names(self) -> list[str]:
         """Return every name that is there."""
@@ -71,7 +83,11 @@ class Mirror(Folder):
                     self.path + "/", self.where)  # fmt: skip
         self._fetch(TIMESTAMP)
         super().replace(data, was)
-        self._rsync("--times", os.path.join(self.path, TIMESTAMP), self.where + TIMESTAMP)
+        # By its content: two timestamps may have the same size within the same second.
+        self._rsync("--times", "--checksum", os.path.join(self.path, TIMESTAMP), self.where + TIMESTAMP)
+        self._fetch(TIMESTAMP)
+        if self.read(TIMESTAMP) != data:
+            raise ConflictError(f"{self} was published to by another at the same time")
 
     def create(self, name: str, data: bytes) -> None:
         """Write a name here that was neither here nor there; `replace` brings it there."""

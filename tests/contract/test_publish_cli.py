@@ -1,0 +1,135 @@
+"""`overseer repo` as it is typed: its output and its exit status; the first story by real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from tests.contract.publishing import PASSPHRASE
+from tests.contract.stand_in import program
+
+from overseer.cli.main import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Shell:
+    """A folder, and commands typed in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.passphrase: str | None = PASSPHRASE
+        self.real = False
+
+    def repo(self, *arguments: str, status: int = 0) -> str:
+        """Run `overseer repo`; return what it said."""
+        found, said = (self._process if self.real else self._here)(arguments)
+        assert found == status, said
+        assert "Traceback" not in said
+        return said
+
+    def _process(self, arguments: tuple[str, ...]) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "overseer", "repo", *arguments],
+            check=False,
+            cwd=self.folder,
+            env={**os.environ, "OVERSEER_PASSPHRASE": PASSPHRASE},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def _here(self, arguments: tuple[str, ...]) -> tuple[int, str]:
+        known = {"OVERSEER_PASSPHRASE": self.passphrase}
+        done = CliRunner().invoke(cli, ["repo", *arguments], env=known)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        return done.exit_code, done.output
+
+    def release(self, version: str, *, content: bytes = b"", name: str = "app.py") -> str:
+        """Write a release, and return its name."""
+        (self.folder / name).write_bytes(content or program(version))
+        return name
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Have an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path)
+
+
+def test_two_commands_make_a_signed_release(shell: Shell) -> None:
+    """`init` and `publish`; each again does nothing; `verify` and `list` tell."""
+    shell.real = True
+    said = shell.repo("init", "app")
+    assert "made: the repository of app in overseer-repo/public" in said
+    assert 'trust=overseer.TUF(root="root.json")' in said
+    assert "there already" in shell.repo("init", "app")
+    assert "published: app-1.0-any.py" in shell.repo("publish", shell.release("1.0"), "--notes", "the first")
+    shell.real = False
+    assert "published already" in shell.repo("publish", "app.py", "--notes", "the first")
+    assert "all is well" in shell.repo("verify", "--deep")
+    assert "1.0  any" in (listed := shell.repo("list"))
+    assert "the first" in listed
+    keys = shell.folder / "overseer-repo" / "keys"
+    for key in ("offline.key", "online.key"):
+        assert (keys / key).stat().st_mode & 0o777 == 0o600
+        assert PASSPHRASE not in (keys / key).read_text()
+    (keys / "offline.key").unlink()
+    assert "timestamp 3 is valid until" in shell.repo("renew")
+    assert "offline.key" in shell.repo("revoke", "1.0", status=1)
+    assert "problem: timestamp expires in" in shell.repo("verify", "--within", "60", status=1)
+
+
+def test_what_cannot_run_is_not_published(shell: Shell) -> None:
+    """Its own check is run first, and what it printed is shown; nothing was written."""
+    shell.repo("init", "app")
+    bad = shell.release("1.0", content=b"raise SystemExit('no module named fun')")
+    said = shell.repo("publish", bad, "--version", "1.0", status=1)
+    assert "did not pass its check" in said
+    assert "no module named fun" in said
+    assert "says that it is version 1.0, not 2.0" in shell.repo(
+        "publish", shell.release("1.0"), "--version", "2.0", status=1
+    )
+    assert "it is a web page" in shell.repo("publish", shell.release("", content=b"<html>"), status=1)
+    assert "nothing is published yet" in shell.repo("list")
+    shell.release("", content=b"#!/usr/bin/env python3\nprint('hello')")
+    told = shell.repo("publish", bad, "--version", "1.0", "--no-check")
+    assert "not checked here: you said --no-check" in told
+
+
+def test_a_release_for_another_machine_is_not_run(shell: Shell) -> None:
+    """It is published as what it is said to be, and that it was not checked is told."""
+    shell.repo("init", "app")
+    name = shell.release("", content=b"\x7fELF\x02\x01" + bytes(12) + b"\xf3\x00" + bytes(50), name="app")
+    said = shell.repo("publish", name, "--version", "1.0", "--platform", "linux-riscv64-gnu")
+    assert "not checked here: it is for linux-riscv64-gnu" in said
+    assert "published: app-1.0-linux-riscv64-gnu," in said
+
+
+def test_a_secret_is_asked_of_nobody_where_nobody_is(shell: Shell) -> None:
+    """A wrong passphrase and none at all are told apart, and a file may hold it."""
+    shell.repo("init", "app")
+    shell.passphrase = "wrong"
+    assert "the passphrase is wrong" in shell.repo("renew", status=1)
+    shell.passphrase = None
+    assert "there is nobody to ask; use --passphrase-file" in shell.repo("renew", status=1)
+    (shell.folder / "secret").write_text(PASSPHRASE + "\n")
+    shell.repo("--passphrase-file", "secret", "renew")
+
+
+def test_a_folder_that_makes_no_sense_is_told(shell: Shell) -> None:
+    """One line that says which file, and what to do."""
+    assert "overseer repo init makes one" in shell.repo("list", status=1)
+    (shell.folder / "overseer-repo").mkdir()
+    config = shell.folder / "overseer-repo" / "repo.json"
+    for nonsense in ("{", "[]", json.dumps({"name": "app", "days": 3}), json.dumps({"name": "a", "x": 1})):
+        config.write_text(nonsense)
+        assert "repo.json" in shell.repo("list", status=1)
