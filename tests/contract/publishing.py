@@ -19,13 +19,15 @@ from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import Updater
 
 from overseer.errors import PublishError
+from overseer.publish import roots
 from overseer.publish.audit import _Fetcher, audit
 from overseer.publish.candidate import Candidate, examine
+from overseer.publish.founding import found, made_or_known
 from overseer.publish.home import Home, load
 from overseer.publish.places import Folder, Place
 from overseer.publish.publisher import publish, revoke
 from overseer.publish.releases import released, whole
-from overseer.publish.repository import Repository, found
+from overseer.publish.repository import Repository
 from overseer.publish.terms import Terms
 
 if TYPE_CHECKING:
@@ -62,7 +64,10 @@ def repository(
 def opened_keys(home: Home) -> dict[str, Signer]:
     """Open all keys of a publisher."""
     opened = Repository(home, secret)
-    known = Metadata[Root].from_bytes(opened._trusted()).signed.keys
+    known = dict(Metadata[Root].from_bytes(opened._trusted()).signed.keys)
+    if os.path.exists(spare := os.path.join(home.folder, "next.key")):
+        opened.ring.know(key := made_or_known(f"file:{spare}", secret), f"file:{spare}")
+        known[key.keyid] = key
     return {keyid: opened.ring.signer(key) for keyid, key in known.items()}
 
 
@@ -108,11 +113,28 @@ def take_back(work: Repository, folder: str) -> None:
         revoke(work, "1.0")
 
 
+def rotate(work: Repository, folder: str) -> None:
+    """Have another online key: the root says so, and what the old one signed is signed anew."""
+    present = work.root()
+    if present.version > 1:
+        return
+    uri = f"file:{folder}/next.key"
+    key = made_or_known(uri, secret)
+    work.ring.know(key, uri)
+    gone = present.roles["timestamp"].keyids
+    roles = ("snapshot", "timestamp")
+    wish = roots.Wish(add=dict.fromkeys(roles, [key]), drop=dict.fromkeys(roles, gone))  # noqa: RUF024
+    new = Metadata(roots.draft(present, wish, expires=present.expires))
+    roots.countersign(present, new, work.ring)
+    work.adopt(new)
+
+
 JOURNEYS: dict[str, tuple[Callable[[Repository, str], None], set[str]]] = {
     "begin": (begin, set()),
     "publish_one": (publish_one, {"1.0", "2.0"}),
     "renew": (renew, {"1.0"}),
     "take_back": (take_back, set()),
+    "rotate": (rotate, {"1.0"}),
 }
 """Each with the versions that are published at its end."""
 
@@ -126,6 +148,7 @@ def make_template(folder: str) -> str:
     """Make what journeys begin with, once."""
     home = new_home(os.path.join(folder, "empty"))
     shutil.copytree(home.folder, os.path.join(folder, "one"))
+    made_or_known(f"file:{folder}/one/next.key", secret)
     work = repository(load(os.path.join(folder, "one")), signers=opened_keys(home))
     work.begin()
     publish(work, candidate(folder, "1.0"), terms("1.0"))

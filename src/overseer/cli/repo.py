@@ -79,7 +79,8 @@ def _secrets(path: str | None) -> Secrets:
     return ask
 
 
-def _repository(ctx: click.Context) -> Repository:
+def open_repository(ctx: click.Context) -> Repository:
+    """Open the repository of the publisher's folder, with the keys named on the command line."""
     from overseer.publish.home import load  # noqa: PLC0415 - tuf is an extra, and slow to import
     from overseer.publish.repository import Repository  # noqa: PLC0415
 
@@ -100,11 +101,15 @@ def _repository(ctx: click.Context) -> Repository:
               help="Signs the root and the releases.")  # fmt: skip
 @click.option("--online-key", default="file:keys/online.key", show_default=True, metavar="URI",
               help="Signs snapshot and timestamp, and is what renew needs.")  # fmt: skip
+@click.option("--join", type=click.Path(exists=True, dir_okay=False), metavar="ROOT",
+              help="The repository is there already: this is its root. No key is made.")  # fmt: skip
 @click.pass_context
-def init(ctx: click.Context, name: str, place: str, offline_key: str, online_key: str) -> None:
+def init(  # noqa: PLR0917 - click's way
+    ctx: click.Context, name: str, place: str, offline_key: str, online_key: str, join: str | None
+) -> None:
     """Make a repository for the program NAME: two keys, the first root, an empty state."""
     from overseer.publish import home as homes  # noqa: PLC0415
-    from overseer.publish.repository import found  # noqa: PLC0415
+    from overseer.publish.founding import found  # noqa: PLC0415
     from overseer.publish.terms import is_word  # noqa: PLC0415
 
     folder = ctx.obj["home"]
@@ -114,13 +119,30 @@ def init(ctx: click.Context, name: str, place: str, offline_key: str, online_key
         home = homes.load(folder)
         if (home.name, home.place) != (name, place):
             raise PublishError(f"{folder} publishes {home.name} in {home.place} already; use another --home")
+    elif join:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        with open(join, "rb") as file:
+            _join(ctx, homes.Home(folder=folder, name=name, place=place), file.read())
+        return
     else:
         os.makedirs(folder, mode=0o755, exist_ok=True)
         home = homes.Home(folder=folder, name=name, place=place)
         home = found(home, offline_key, online_key, ctx.obj["secrets"], now=datetime.now(UTC))
-    repository = _repository(ctx)
+    repository = open_repository(ctx)
     begun = repository.begin()
     _say_init(home, repository, begun=begun)
+
+
+def _join(ctx: click.Context, home: Home, root: bytes) -> None:
+    """Make a publisher's folder for a repository that others made, with the keys named by --key."""
+    from overseer.publish.repository import Repository  # noqa: PLC0415
+
+    home.keep_root(root)
+    repository = Repository(home, ctx.obj["secrets"])
+    keys = {repository.ring.add(uri).keyid: uri for uri in ctx.obj["keys"]}
+    home.with_keys(keys).save()
+    view = repository.look()
+    click.echo(f"joined: the repository in {repository.place}, root {view.root.version}")
 
 
 def _say_init(home: Home, repository: Repository, *, begun: bool) -> None:
@@ -171,7 +193,7 @@ def publish(  # noqa: PLR0917 - click's way
     from overseer.publish.publisher import publish as do  # noqa: PLC0415
     from overseer.publish.terms import Terms  # noqa: PLC0415
 
-    repository = _repository(ctx)
+    repository = open_repository(ctx)
     elsewhere = platform is not None and foreign(platform)
     candidate = examine(file, run=not (no_check or elsewhere), arguments=arguments)
     if not candidate.checked:
@@ -202,7 +224,7 @@ def revoke(ctx: click.Context, version: str, purge: bool) -> None:  # noqa: FBT0
     """Take VERSION back: no client is offered it any more."""
     from overseer.publish.publisher import revoke as do  # noqa: PLC0415
 
-    repository = _repository(ctx)
+    repository = open_repository(ctx)
     for each in do(repository, version):
         click.echo(f"revoked: {each.target}")
         if purge:
@@ -216,7 +238,7 @@ def list_(ctx: click.Context) -> None:
     """Show what is published, the newest first."""
     from overseer.publish.releases import released, whole  # noqa: PLC0415
 
-    found = list(released(_repository(ctx).look().targets))
+    found = list(released(open_repository(ctx).look().targets))
     for each in whole(found):
         terms = each.terms
         more = [f"from {terms.min_from} on"] if terms.min_from else []
@@ -232,10 +254,11 @@ def list_(ctx: click.Context) -> None:
 
 
 @repo.command()
+@click.option("--targets", is_flag=True, help="Sign the list of releases anew as well, with its key.")
 @click.pass_context
-def renew(ctx: click.Context) -> None:
+def renew(ctx: click.Context, targets: bool) -> None:  # noqa: FBT001
     """Sign the timestamp anew (and the snapshot, if need be): for cron. Only the online key is used."""
-    view = _repository(ctx).renew()
+    view = open_repository(ctx).renew(targets=targets)
     for role, each in (("timestamp", view.timestamp), ("snapshot", view.snapshot)):
         click.echo(f"{role} {each.version} is valid until {each.expires:%Y-%m-%d %H:%M} UTC")
 
@@ -250,7 +273,7 @@ def verify(ctx: click.Context, within: float, deep: bool) -> None:  # noqa: FBT0
     """Look at the repository as a client does, and say what expires when; status 1 if anything is wrong."""
     from overseer.publish.audit import audit, fingerprint  # noqa: PLC0415
 
-    repository = _repository(ctx)
+    repository = open_repository(ctx)
     root = repository.home.root
     assert root is not None
     now = datetime.now(UTC)
@@ -275,3 +298,9 @@ def _bar(length: int) -> Any:
     from overseer.cli.progress import bar  # noqa: PLC0415 - rich is slow to import
 
     return bar(length)
+
+
+from overseer.cli import repo_keys  # noqa: E402 - its commands belong to the group above
+
+for _command in repo_keys.COMMANDS:
+    repo.add_command(_command)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from overseer.publish.places import Place
 
 _NOT_FOUND = 404
+_MEND = {
+    "timestamp": "overseer repo renew",
+    "snapshot": "overseer repo renew",
+    "root": "overseer repo root export",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def _late(expiries: list[Expiry], now: datetime, within: float) -> Iterator[str]
         if left > within:
             continue
         what = "expired" if left <= 0 else f"expires in {left:.1f} days:"
-        mend = "overseer repo renew" if each.role in ("timestamp", "snapshot") else "overseer repo resign"
+        mend = _MEND.get(each.role, "overseer repo renew --targets")
         yield f"{each.role} {what} {each.expires:%Y-%m-%d %H:%M} UTC; {mend} signs it anew"
 
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overseer.errors import PublishError
 from overseer.store import durable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DAYS = {"root": 1095, "targets": 730, "snapshot": 30, "timestamp": 30}
 """How many days what each role signs is valid: years for what is signed by people, a month for machines."""
@@ -44,6 +47,11 @@ class Home:
     def with_keys(self, keys: dict[str, str]) -> Home:
         """Return it with more keys."""
         return replace(self, keys={**self.keys, **keys})
+
+    def without_keys(self, keyids: Iterable[str]) -> Home:
+        """Return it without some keys."""
+        gone = set(keyids)
+        return replace(self, keys={keyid: uri for keyid, uri in self.keys.items() if keyid not in gone})
 
     def uri_of(self, uri: str) -> str:
         """Return a key's URI with the path of a file made absolute."""

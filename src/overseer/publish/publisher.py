@@ -10,6 +10,7 @@ from overseer.publish import terms
 from overseer.publish.candidate import same
 from overseer.publish.releases import Released, already, released, whole, with_files, without
 from overseer.publish.repository import Change
+from overseer.publish.teams import nothing, refuse_foreign
 
 if TYPE_CHECKING:
     from overseer.publish.candidate import Candidate
@@ -61,9 +62,8 @@ def publish(
     def decide(view: View) -> Change | None:
         if already(view.targets, new):
             return None
-        if role not in view.targets and role != "targets":
-            raise PublishError(f"the role {role} is not there")
-        targets = with_files(view.targets[role], [new])
+        refuse_foreign(view, role, new.target)
+        targets = with_files(view.targets.get(role) or nothing(), [new])
         return Change(files={new.file: candidate.path}, targets={role: targets})
 
     return Outcome(done=repository.change(decide, progress), release=new)

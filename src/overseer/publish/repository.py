@@ -8,28 +8,26 @@ over. Whoever loses a race begins again, with what the winner published.
 
 from __future__ import annotations
 
-import os
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from overseer.errors import PublishError
-from overseer.publish import keys
 from overseer.publish.places import ConflictError, place_of
 from overseer.publish.ring import Ring, data_of
-from overseer.publish.view import TOP, View, climb, look
+from overseer.publish.roots import wanting
+from overseer.publish.view import TOP, View, look, newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from securesystemslib.signer import SSlibKey
-
     from overseer.publish.home import Home
     from overseer.publish.keys import Secrets
     from overseer.publish.places import Place, Progress
+    from overseer.publish.view import Signing
 
 TRIES = 5
 """How often a change begins again after somebody else was quicker."""
@@ -75,6 +73,10 @@ class Repository:
             )
         return view
 
+    def root(self, *, below: int | None = None) -> Root:
+        """Return the newest root, of a version lower than `below` if that is given."""
+        return newest(self.place, self._trusted(), below=below).signed
+
     def _trusted(self) -> bytes:
         root = self.home.root
         if root is None:
@@ -87,11 +89,12 @@ class Repository:
         """Publish the first, empty state; False when there is a state already."""
         with self.place.lock():
             trusted = self._trusted()
-            if not self.place.read("1.root.json"):
-                self.place.create("1.root.json", trusted)
+            first = Metadata[Root].from_bytes(trusted).signed.version
+            if not self.place.read(f"{first}.root.json"):
+                self.place.create(f"{first}.root.json", trusted)
             if look(self.place, trusted) is not None:
                 return False
-            *_, (root, _) = climb(self.place, trusted)
+            root = newest(self.place, trusted)
             timestamp, snapshot, targets = Timestamp(), Snapshot(), Targets()
             timestamp.version, snapshot.version, targets.version = self.home.seen, 0, 0
             nothing = View(root=root.signed, timestamp=timestamp, snapshot=snapshot, targets={}, raw={})
@@ -121,17 +124,18 @@ class Repository:
                     raise
         raise AssertionError("unreachable")
 
-    def renew(self, *, snapshot: bool | None = None) -> View:
+    def renew(self, *, snapshot: bool | None = None, targets: bool = False) -> View:
         """Sign the timestamp anew, and the snapshot when half its time is over; only the online key is used.
 
-        Raises `PublishError`.
+        `targets`: those as well, with the key of releases. Raises `PublishError`.
         """
         for left in reversed(range(TRIES)):
             try:
                 with self.place.lock():
                     view = self.look()
                     renew = self._is_old(view) if snapshot is None else snapshot
-                    self._write(view, {}, was=view.raw["timestamp"], renew=renew)
+                    changed = {"targets": deepcopy(view.targets["targets"])} if targets else {}
+                    self._write(view, changed, was=view.raw["timestamp"], renew=renew)
                     return self.look()
             except ConflictError:
                 if not left:
@@ -142,6 +146,53 @@ class Repository:
         half = timedelta(days=self.home.days["snapshot"]) / 2
         return view.snapshot.expires - self._clock() < half
 
+    # -- another root --------------------------------------------------------------------------------------
+
+    def adopt(self, new: Metadata[Root], *, lost: bool = False) -> bool:
+        """Publish a root that is signed as it must be; False when it is in use already.
+
+        What the old keys signed is signed by old and new together first; `lost` does without the old ones,
+        and clients wait until all is there. Raises `PublishError`; the same call again goes on.
+        """
+        number, data = new.signed.version, data_of(new)
+        with self.place.lock():
+            there = self.place.read(f"{number}.root.json")
+            if there is not None and there != data:
+                raise PublishError(f"another root {number} is in use already; export one anew")
+            if there and self._is_sound():
+                self.home.keep_root(data)
+                return False
+            old = newest(self.place, self._trusted(), below=number).signed
+            if wanted := wanting(old, new):
+                raise PublishError("; ".join(wanted))
+            view = look(self.place, self._trusted(), below=number)
+            if view is None:
+                raise PublishError(f"nothing is published in {self.place}; overseer repo init begins")
+            if lost and not there:
+                self.place.create(f"{number}.root.json", data)
+            self._write_again(view, new.signed, () if lost or there else (old,))
+            if not (lost or there):
+                self.place.create(f"{number}.root.json", data)
+            self.home.keep_root(data)
+        return True
+
+    def _is_sound(self) -> bool:
+        try:
+            return look(self.place, self._trusted()) is not None
+        except PublishError:
+            return False
+
+    def _write_again(self, view: View, new: Root, old: tuple[Root, ...]) -> None:
+        """Sign what the new root's keys have not signed, by them and by those of `old`."""
+        stale = {role for role in TOP[1:] if not _signed(view.raw[role], role, new)}
+        if stale:
+            changed = {"targets": deepcopy(view.targets["targets"])} if "targets" in stale else {}
+            self._write(
+                view, changed, was=view.raw["timestamp"], renew="snapshot" in stale, roots=(*old, new)
+            )
+
+    # -- writing -------------------------------------------------------------------------------------------
+
     def _write(
         self,
         view: View,
@@ -149,28 +200,29 @@ class Repository:
         *,
         was: bytes | None,
         renew: bool = False,
+        roots: tuple[Root, ...] = (),
     ) -> None:
-        """Write metadata in the order in which it may appear."""
+        """Write metadata in the order in which it may appear; signed as every one of `roots` wants."""
         snapshot, timestamp = deepcopy(view.snapshot), deepcopy(view.timestamp)
         for role, targets in changed.items():
-            data = self._create(role, targets, view)
+            data = self._create(role, targets, _signing(view, role, roots))
             snapshot.meta[f"{role}.json"] = _meta(targets.version, data)
         if changed or renew:
-            data = self._create("snapshot", snapshot, view)
+            data = self._create("snapshot", snapshot, _signing(view, "snapshot", roots))
             timestamp.snapshot_meta = _meta(snapshot.version, data)
         timestamp.version += 1
         self._dated("timestamp", timestamp)
-        data = data_of(self.ring.signed(timestamp, view.signing("timestamp")))
+        data = data_of(self.ring.signed(timestamp, *_signing(view, "timestamp", roots)))
         self.place.replace(data, was)
         self.home.saw(timestamp.version)
 
-    def _create(self, role: str, what: _Part, view: View) -> bytes:
+    def _create(self, role: str, what: _Part, signing: list[Signing]) -> bytes:
         """Sign the next version that has no file yet, and write it."""
         what.version += 1
         while self.place.size(f"{what.version}.{role}.json") is not None:
             what.version += 1
         self._dated(role if role in TOP else "targets", what)
-        data = data_of(self.ring.signed(what, view.signing(role)))
+        data = data_of(self.ring.signed(what, *signing))
         self.place.create(f"{what.version}.{role}.json", data)
         return data
 
@@ -179,35 +231,17 @@ class Repository:
         what.expires = now + timedelta(days=self.home.days[role])
 
 
+def _signing(view: View, role: str, roots: tuple[Root, ...]) -> list[Signing]:
+    if role not in TOP or not roots:
+        return [view.signing(role)]
+    return [(role, root.roles[role], root.keys) for root in roots]
+
+
+def _signed(data: bytes, role: str, root: Root) -> bool:
+    metadata: Metadata[Root] = Metadata.from_bytes(data)
+    return bool(root.get_verification_result(role, metadata.signed_bytes, metadata.signatures))
+
+
 def _meta(version: int, data: bytes) -> MetaFile:
     """Say which file is meant, to the bit: nobody can mix states, or send endless data instead."""
     return MetaFile.from_data(version, data, ["sha256"])
-
-
-# -- making one ----------------------------------------------------------------------------------------------
-
-
-def found(home: Home, offline: str, online: str, secrets: Secrets, *, now: datetime) -> Home:
-    """Make what is missing of a new publisher: its two keys, its first root, its folder.
-
-    `offline` signs root and targets, `online` snapshot and timestamp; both are URIs, and a `file:` that is
-    not there is made. Whatever a run that was killed left is used. Raises `PublishError`, `OSError`.
-    """
-    known = {uri: _key(home.uri_of(uri), secrets) for uri in (offline, online)}
-    home = home.with_keys({key.keyid: uri for uri, key in known.items()})
-    if home.root is None:
-        root = Root(consistent_snapshot=True)
-        for role, uri in zip(TOP, (offline, online, online, offline), strict=True):
-            root.add_key(known[uri], role)
-        root.expires = (now + timedelta(days=home.days["root"])).replace(microsecond=0)
-        ring = Ring({keyid: home.uri_of(uri) for keyid, uri in home.keys.items()}, secrets)
-        home.keep_root(data_of(ring.signed(root, ("root", root.roles["root"], root.keys))))
-    home.save()
-    return home
-
-
-def _key(uri: str, secrets: Secrets) -> SSlibKey:
-    path = uri.removeprefix("file:")
-    if path != uri and not os.path.exists(path):
-        return keys.create(path, secrets(f"passphrase of the new key {path}"))
-    return keys.public(uri, secrets)

@@ -35,6 +35,10 @@ class Ring:
         self._uris[key.keyid] = uri
         return key
 
+    def know(self, key: Key, uri: str) -> None:
+        """Take one more key whose public half is known."""
+        self._uris[key.keyid] = uri
+
     def holds(self, keyid: str) -> bool:
         """Whether a key is known here."""
         return keyid in self._uris

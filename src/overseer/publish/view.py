@@ -68,11 +68,22 @@ def climb(place: Place, trusted: bytes) -> Iterator[tuple[Metadata[Root], bytes]
         metadata = newer
 
 
-def look(place: Place, trusted: bytes) -> View | None:
-    """Read a repository; None when nothing was published yet. Raises `PublishError` when it is not sound."""
+def newest(place: Place, trusted: bytes, *, below: int | None = None) -> Metadata[Root]:
+    """Return the newest root of a place, of a version lower than `below` if that is given."""
+    kept = [each for each, _ in climb(place, trusted) if below is None or each.signed.version < below]
+    if not kept:
+        raise PublishError(f"root {below} is older than the one that this publisher trusts")
+    return kept[-1]
+
+
+def look(place: Place, trusted: bytes, *, below: int | None = None) -> View | None:
+    """Read a repository; None when nothing was published yet. `below`: as if there were no such root yet.
+
+    Raises `PublishError` when it is not sound.
+    """
     # The timestamp first: all it speaks of was there before it, whatever is published meanwhile.
     stamp = place.read(TIMESTAMP)
-    *_, (root, _) = climb(place, trusted)
+    root = newest(place, trusted, below=below)
     if stamp is None:
         return None
     raw = {"timestamp": stamp}
