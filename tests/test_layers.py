@@ -31,10 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors"},
     "fetcher": {"errors", "version"},
     "updater": {"errors", "wire", "store", "fetcher", "version"},
-    "publish": {"errors", "version", "store", "fetcher", "updater"},
+    "trust": {"errors"},
+    "publish": {"errors", "version", "store", "fetcher", "updater", "trust"},
     "cli": PURE
     | SHARED
-    | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry", "publish"},
+    | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry", "publish", "trust"},
     "__main__": {"cli"},
     "config": {"errors", "facts", "addresses", "settings", "fetcher"},
 }

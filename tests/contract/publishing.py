@@ -28,7 +28,7 @@ from overseer.publish.places import Folder, Place
 from overseer.publish.publisher import publish, revoke
 from overseer.publish.releases import released, whole
 from overseer.publish.repository import Repository
-from overseer.publish.terms import Terms
+from overseer.trust.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

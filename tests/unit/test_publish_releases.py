@@ -9,7 +9,7 @@ from tuf.api.metadata import Targets
 
 from overseer.errors import PublishError
 from overseer.publish.releases import Released, already, released, whole, with_files, without
-from overseer.publish.terms import Terms
+from overseer.trust.terms import Terms
 
 NUMBERS = st.lists(st.integers(0, 30), min_size=1, max_size=3).map(lambda parts: ".".join(map(str, parts)))
 

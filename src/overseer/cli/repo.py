@@ -110,7 +110,7 @@ def init(  # noqa: PLR0917 - click's way
     """Make a repository for the program NAME: two keys, the first root, an empty state."""
     from overseer.publish import home as homes  # noqa: PLC0415
     from overseer.publish.founding import found  # noqa: PLC0415
-    from overseer.publish.terms import is_word  # noqa: PLC0415
+    from overseer.trust.terms import is_word  # noqa: PLC0415
 
     folder = ctx.obj["home"]
     if not is_word(name):
@@ -191,7 +191,7 @@ def publish(  # noqa: PLR0917 - click's way
     from overseer.publish.candidate import examine  # noqa: PLC0415
     from overseer.publish.platforms import foreign, platform_of  # noqa: PLC0415
     from overseer.publish.publisher import publish as do  # noqa: PLC0415
-    from overseer.publish.terms import Terms  # noqa: PLC0415
+    from overseer.trust.terms import Terms  # noqa: PLC0415
 
     repository = open_repository(ctx)
     elsewhere = platform is not None and foreign(platform)
@@ -214,6 +214,12 @@ def publish(  # noqa: PLR0917 - click's way
     told = "published" if outcome.done else "published already"
     release = outcome.release
     click.echo(f"{told}: {release.target}, {release.length} bytes, {release.sha256[:12]}")
+    for patch in outcome.patches:
+        kept = "" if patch.worth else "; not published, it saves too little"
+        part = 100 * patch.size / release.length
+        click.echo(f"patch from {patch.base.terms.version}: {patch.size} bytes, {part:.1f} %{kept}")
+    for line in outcome.advice:
+        click.echo(f"the next patch could be smaller: {line}")
 
 
 @repo.command()

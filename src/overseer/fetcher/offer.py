@@ -44,6 +44,21 @@ class Download:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PatchOffer:
+    """A patch that makes the offered release of another: `base` is the SHA-256 of that one.
+
+    `digest` and `size` are those of the patch itself, and have to be right; `open` starts its download, from
+    its first byte.
+    """
+
+    base: str
+    digest: str
+    size: int
+    open: Callable[[], Download]
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Offer:
     """A release that differs from what was seen.
 
@@ -51,7 +66,8 @@ class Offer:
     `open` starts the download; it may be called once per offer, with the partial download that waits (or
     None), and raises `FetchError`. `name` is the file name as the source calls it: its ending tells how it
     is packed. `version`, `digest` (SHA-256 in hexadecimal, of the bytes as downloaded) and `size` (bytes, as
-    downloaded) are what the source says of it, None where it says nothing.
+    downloaded) are what the source says of it, None where it says nothing. `patches` are a quicker way to the
+    same bytes; only an offer that says its digest and its size may have them.
     """
 
     seen: Mapping[str, str]
@@ -60,6 +76,7 @@ class Offer:
     version: str | None = None
     digest: str | None = None
     size: int | None = None
+    patches: tuple[PatchOffer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from overseer.fetcher.target import here
-from overseer.publish.terms import ANY
+from overseer.trust.terms import ANY
 
 
 def this() -> str:

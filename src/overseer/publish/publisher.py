@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from overseer.errors import PublishError
-from overseer.publish import terms
 from overseer.publish.candidate import same
+from overseer.publish.patches import Workshop, bases
 from overseer.publish.releases import Released, already, released, whole, with_files, without
 from overseer.publish.repository import Change
 from overseer.publish.teams import nothing, refuse_foreign
+from overseer.trust import terms
 
 if TYPE_CHECKING:
     from overseer.publish.candidate import Candidate
+    from overseer.publish.patches import Made
     from overseer.publish.places import Progress
     from overseer.publish.repository import Repository
-    from overseer.publish.terms import Terms
     from overseer.publish.view import View
+    from overseer.trust.terms import Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,8 @@ class Outcome:
 
     done: bool
     release: Released
-    patches: list[Released] = field(default_factory=list)
+    patches: list[Made] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
 
 def publish(
@@ -37,7 +41,7 @@ def publish(
     role: str = "targets",
     progress: Progress = lambda _: None,
 ) -> Outcome:
-    """Publish a file under these terms; the same wish again does nothing.
+    """Publish a file under these terms, with patches from the last releases; once more, nothing happens.
 
     Raises `PublishError` when the version is there with other bytes, or would go backwards.
     """
@@ -59,14 +63,27 @@ def publish(
         terms=wanted,
     )
 
-    def decide(view: View) -> Change | None:
-        if already(view.targets, new):
-            return None
-        refuse_foreign(view, role, new.target)
-        targets = with_files(view.targets.get(role) or nothing(), [new])
-        return Change(files={new.file: candidate.path}, targets={role: targets})
+    with tempfile.TemporaryDirectory(prefix="overseer-patches-") as folder:
+        workshop = Workshop(candidate.path, folder)
 
-    return Outcome(done=repository.change(decide, progress), release=new)
+        def decide(view: View) -> Change | None:
+            if already(view.targets, new):
+                return None
+            refuse_foreign(view, role, new.target)
+            found = bases(released(view.targets), new, repository.home.patches)
+            made = [workshop.patch(repository.place, base, new) for base in found]
+            patches = [each for each in made if each]
+            targets = with_files(view.targets.get(role) or nothing(), [new, *(each for each, _ in patches)])
+            files = {new.file: candidate.path, **{each.file: path for each, path in patches}}
+            return Change(files=files, targets={role: targets})
+
+        done = repository.change(decide, progress)
+        return Outcome(
+            done=done,
+            release=new,
+            patches=list(workshop.made.values()),
+            advice=list(workshop.advice()) if done else [],
+        )
 
 
 def revoke(repository: Repository, version: str) -> list[Released]:
@@ -84,7 +101,9 @@ def revoke(repository: Repository, version: str) -> list[Released]:
             raise PublishError(f"version {version} is not published; there is {there}")
         digests = {each.sha256 for each in gone}
         gone.extend(
-            each for each in found if each not in gone and (each.terms.patch or {}).get("from") in digests
+            each
+            for each in found
+            if each not in gone and each.terms.patch and each.terms.patch.base in digests
         )
         roles = {each.role for each in gone}
         return Change(files={}, targets={role: without(view.targets[role], gone) for role in roles})

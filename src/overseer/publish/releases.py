@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from tuf.api.metadata import TargetFile, Targets
 
 from overseer.errors import PublishError
-from overseer.publish import terms
+from overseer.trust import terms
 from overseer.updater import version as versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from overseer.publish.terms import Terms
+    from overseer.trust.terms import Terms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from overseer.errors import FetchError
 from overseer.fetcher.offer import Partial
 from overseer.store import durable, staging
-from overseer.updater import kinds
+from overseer.updater import kinds, patch
 from overseer.updater.unpack import packing, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from overseer.fetcher.offer import Offer
+    from overseer.fetcher.offer import Download, Offer, PatchOffer
     from overseer.store import Layout
     from overseer.updater.attention import Attentive
 
@@ -56,10 +56,16 @@ class _Arriving:
     fd: int
     sha: hashlib._Hash
     size: int = 0
+    made: str = ""  # its digest, if it did not come but was made
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what is here."""
+        return self.made or self.sha.hexdigest()
 
     def keep(self, offer: Offer) -> None:
         """Make safe what is here."""
-        digest = self.sha.hexdigest()
+        digest = self.digest
         staging.keep(self.folder, self.fd, size=self.size, sha256=digest, seen=offer.seen)
 
 
@@ -92,13 +98,16 @@ def receive(
     max_size: int,
     max_unpacked: int,
     tell: Callable[[str, str], None] = lambda *_: None,
+    base_of: Callable[[str], str | None] = lambda _: None,
 ) -> Arrived:
     """Download an offer, verify it against what the source says of it, and unpack it.
 
-    The limits are bytes; `tell` hears now and then how much has arrived. Raises `FetchError` when it is cut
-    short, empty, too long, damaged or not what the source says, `OSError`, and what `attention` raises.
+    The limits are bytes; `tell` hears now and then how much has arrived; `base_of` says where a release is
+    that a patch may be applied to. Raises `FetchError` when it is cut short, empty, too long, damaged or not
+    what the source says, `OSError`, and what `attention` raises.
     """
-    arriving = _download(offer, layout, attention, max_size, Progress(offer, tell))
+    patched = _by_patch(offer, layout, attention, tell, base_of) if offer.patches else None
+    arriving = patched or _download(offer, layout, attention, max_size, Progress(offer, tell))
     try:
         _verify(offer, arriving)
         how = packing(os.pread(arriving.fd, 16, 0))
@@ -106,12 +115,80 @@ def receive(
             return _unpacked(arriving, layout, how, max_unpacked)
         os.fsync(arriving.fd)
         staging.finish(arriving.folder)
-        return Arrived(arriving.folder, arriving.sha.hexdigest(), arriving.size)
+        return Arrived(arriving.folder, arriving.digest, arriving.size)
     except FetchError:
         staging.drop(layout)  # there is nothing to be resumed: all of it came, and it was wrong
         raise
     finally:
         os.close(arriving.fd)
+
+
+def _by_patch(
+    offer: Offer,
+    layout: Layout,
+    attention: Attentive,
+    tell: Callable[[str, str], None],
+    base_of: Callable[[str], str | None],
+) -> _Arriving | None:
+    """Make the release of one that is here and a patch; None when that is not to be, whatever the reason.
+
+    A download that waits to be resumed stays where it is until the patch has made a whole release.
+    """
+    if not offer.digest or offer.size is None:
+        return None
+    try:
+        chosen = patch.choose(offer.patches, size=offer.size, base_of=base_of)
+        if chosen is None:
+            return None
+        found, base = chosen
+        arriving = _patched(offer, found, base, layout, attention)
+    except Exception as error:  # noqa: BLE001 - a fetcher is a stranger's code, and the whole is still to be had
+        tell("warning", f"the patch is not taken, the whole release is: {error}")
+        return None
+    tell("info", f"{found.name or 'a patch'} of {found.size} bytes made a release of {offer.size}")
+    return arriving
+
+
+def _patched(offer: Offer, found: PatchOffer, base: str, layout: Layout, attention: Attentive) -> _Arriving:
+    assert offer.digest
+    assert offer.size is not None
+    folder = staging.new_folder(layout)
+    path = os.path.join(folder, "patch")
+    arriving = _Arriving(folder, durable.create(staging.data_path(folder)), hashlib.sha256())
+    try:
+        fd = durable.create(path)
+        try:
+            with attention.foreign():
+                download = found.open()
+            _verify_patch(found, download, fd, attention)
+            patch.apply(base, fd, arriving.fd, size=offer.size, digest=offer.digest)
+        finally:
+            os.close(fd)
+            os.unlink(path)
+        staging.drop(layout)
+        arriving.size = os.fstat(arriving.fd).st_size
+        arriving.made = offer.digest.lower()
+    except BaseException:
+        os.close(arriving.fd)
+        durable.remove(folder)
+        raise
+    return arriving
+
+
+def _verify_patch(found: PatchOffer, download: Download, fd: int, attention: Attentive) -> None:
+    """Write a patch down, and hold it against what is signed of it before anything reads it."""
+    sha, size = hashlib.sha256(), 0
+    with ExitStack() as stack:
+        if callable(close := getattr(download.chunks, "close", None)):
+            stack.callback(close)
+        for chunk in _listening(download.chunks, attention):
+            size += len(chunk)
+            if size > found.size:
+                raise FetchError(f"the patch is longer than the {found.size} bytes that are said of it")
+            sha.update(chunk)
+            durable.write_all(fd, chunk)
+    if download.start or size != found.size or sha.hexdigest() != found.digest.lower():
+        raise FetchError("the patch is not the one that is said of it")
 
 
 def _unpacked(arriving: _Arriving, layout: Layout, how: str, limit: int) -> Arrived:
@@ -134,7 +211,7 @@ def _verify(offer: Offer, arrived: _Arriving) -> None:
         raise FetchError("the release is empty")
     if offer.size is not None and arrived.size != offer.size:
         raise FetchError(f"{arrived.size} bytes came of a release of {offer.size}")
-    found = arrived.sha.hexdigest()
+    found = arrived.digest
     if offer.digest and found != offer.digest.lower():
         raise FetchError(f"the release has the digest {found}, not {offer.digest} as the source says")
 

@@ -98,6 +98,7 @@ def stage(
             max_size=terms.max_size,
             max_unpacked=terms.max_unpacked,
             tell=store.tell,
+            base_of=lambda digest: _base(store, digest),
         )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -232,6 +233,12 @@ def staged(release: Release, terms: Terms) -> Staged:
         version=release.version,
         environ=kind.environment(release.caches),
     )
+
+
+def _base(store: Store, digest: str) -> str | None:
+    """Say where a release is that a patch may be applied to; what comes of it is verified in any case."""
+    known = store.find(digest)
+    return known.path if known and releases.is_whole(known, doubt=False) else None
 
 
 def _kind(store: Store, arrived: Arrived) -> kinds.Kind:

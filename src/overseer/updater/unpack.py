@@ -9,19 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from overseer.errors import FetchError
 from overseer.store import durable
+from overseer.updater import zstd
 from overseer.updater.kinds import NotAReleaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNK = 1 << 18
-
-_ZSTD_CHUNK = 1 << 12
-"""Bytes of zstd fed at once: it can grow 32,768-fold, and its decompressors return all of that at once."""
 
 
 class _Decoder(Protocol):
@@ -93,40 +91,30 @@ class _Gzip:
 
 
 class _Zstd:
-    """Frames of zstd, by whichever module is there."""
+    """Frames of zstd, one after the other."""
 
     def __init__(self) -> None:
-        self._make = _zstd_decompressor()
-        self._stream = self._make()
+        try:
+            self._module = zstd.module()
+        except zstd.NoZstdError as error:
+            raise NotAReleaseError(f"it is packed with zstd, and {error}") from error
+        self._stream = self._module.ZstdDecompressor()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        while data:
+        while data or not self._stream.needs_input:
             if self._stream.eof:
-                self._stream = self._make()
+                data = self._stream.unused_data + data
+                if not data:
+                    return
+                self._stream = self._module.ZstdDecompressor()
             try:
-                piece = self._stream.decompress(data[:_ZSTD_CHUNK])
-            except Exception as error:  # ZstdError of whichever module it is
+                piece = self._stream.decompress(data, max_length=_CHUNK)
+            except self._module.ZstdError as error:
                 raise FetchError(f"the release is damaged zstd ({error})") from error
-            rest = self._stream.unused_data if self._stream.eof else b""
-            data = rest + data[_ZSTD_CHUNK:]
+            data = b""
             if piece:
                 yield piece
 
     def close(self) -> None:
         if not self._stream.eof:
             raise FetchError("the release is zstd that was cut short")
-
-
-def _zstd_decompressor() -> Any:
-    """Return what makes a decompressor: the standard library's from Python 3.14 on, else `zstandard`'s."""
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    except ImportError:
-        pass
-    else:
-        return zstd.ZstdDecompressor
-    try:
-        import zstandard  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    except ImportError as error:
-        raise NotAReleaseError("it is packed with zstd; install the package zstandard to take it") from error
-    return lambda: zstandard.ZstdDecompressor().decompressobj()
