@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Most tests wait for processes: four at a time are quicker than two cores would let one expect.
 SIDE_BY_SIDE := -n 4 --dist worksteal
 
-.PHONY: help machine setup check lint laws test long mutants long-enough demo bench bench-upgrade docs clean
+.PHONY: help machine setup check lint laws test long mutants long-enough demo bench bench-upgrade bench-patch docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
 machine:  ## what the proofs want of the operating system: real servers and tools (Debian, as root)
@@ -29,6 +29,8 @@ bench: .venv/peers  ## the figures: the master against the bare program, as rati
 	$(BIN)/python -m bench.master
 bench-upgrade: setup  ## time and memory of a release of 1 GiB, against curl and sha256sum
 	$(BIN)/python -m bench.upgrade
+bench-patch: setup  ## an update as a patch against the same as a whole: bytes, time, memory
+	$(BIN)/python -m bench.patch
 docs: setup  ## write the parts of the pages that are made from the code
 	$(BIN)/python -m docs.generate
 clean:  ## remove what setup and the tests made
