@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"values", "errors", "facts"},
     "sockets": {"values", "errors", "addresses"},
     "master": PURE | SHARED,
+    "places": {"errors"},
     "role": {"wire"},
     "voice": set(),
     "command": {"errors", "role"},
@@ -35,9 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "publish": {"errors", "version", "store", "fetcher", "updater", "trust"},
     "cli": PURE
     | SHARED
-    | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry", "publish", "trust"},
+    | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry", "publish", "trust"}
+    | {"places"},
     "__main__": {"cli"},
-    "config": {"errors", "facts", "addresses", "settings", "fetcher"},
+    "config": {"errors", "facts", "addresses", "settings", "fetcher", "places"},
 }
 """For each room which others it may use when it runs; annotations may name anything."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 import signal
 from dataclasses import dataclass, fields
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from overseer import addresses as addressing
+from overseer import places
 from overseer.errors import AddressError, ConfigError
 from overseer.facts import Handover, Policy, Restarts
 from overseer.settings import Settings, from_data, to_data
@@ -85,6 +85,8 @@ class Config:
     """How many generations may drain at once; beyond, the oldest is killed."""
     control: str = ""
     """Path of the control socket; by default `$RUNTIME_DIRECTORY/overseer.sock` where that is set."""
+    name: str = ""
+    """The service's name for operators; it also gives the control socket a place where nothing else does."""
 
     def __post_init__(self) -> None:
         """Check every field; the first that is wrong is named."""
@@ -102,6 +104,8 @@ class Config:
             )
         if self.no_restart and self.no_restart_after_fetch:
             raise ConfigError("no_restart_after_fetch", "is set, and no_restart is too, which includes it")
+        if self.name:
+            places.check_name(self.name)
         from_data(to_data(self.settings()))  # the master's own checks, made where the programmer sees them
 
     def _check_kind(self, field: str, default: object) -> None:
@@ -199,8 +203,7 @@ class Config:
 
     def control_path(self, environ: Mapping[str, str]) -> str:
         """Return where operators ask, or nothing where they cannot."""
-        runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-        return self.control or (os.path.join(runtime, "overseer.sock") if runtime else "")
+        return places.control_path(environ, control=self.control, name=self.name)
 
 
 def from_options(program: Callable[[State], object] | Config | None, options: Mapping[str, Any]) -> Config:

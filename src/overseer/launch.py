@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from overseer import addresses, role, settings, sockets
+from overseer import addresses, places, role, settings, sockets
 from overseer.command import this_command
 from overseer.errors import ConfigError, NotSupportedError, StoreError
 from overseer.facts import World
@@ -75,7 +75,7 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
     control = _control(config)
     state: dict[str, Any] = {
         "format": 1,
-        "name": os.path.basename(this.binary or this.argv[-1]),
+        "name": config.name or os.path.basename(this.binary or this.argv[-1]),
         "python": "" if this.kind == "frozen" else sys.executable,
         "args": list(this.args),
         "folder": role.folder,
@@ -207,6 +207,8 @@ def _clear_environment() -> None:
 
 def _control(config: Config) -> socket.socket | None:
     path = config.control_path(os.environ)
+    if config.name and path == places.control_path({**os.environ, "RUNTIME_DIRECTORY": ""}, name=config.name):
+        places.make_folder(os.environ)
     return sockets.bind(addresses.parse(f"unix:{path}?mode=0600")) if path else None
 
 
