@@ -95,17 +95,22 @@ def open_repository(ctx: click.Context) -> Repository:
 
 @repo.command()
 @click.argument("name")
-@click.option("--to", "place", default="public", show_default=True, metavar="PLACE",
+@click.option("--to", "place", show_default="public in the publisher's folder", metavar="PLACE",
               help="Where clients read: a folder, s3://BUCKET/PREFIX or rsync:HOST:FOLDER.")  # fmt: skip
-@click.option("--offline-key", default="file:keys/offline.key", show_default=True, metavar="URI",
+@click.option("--offline-key", show_default="file:keys/offline.key there", metavar="URI",
               help="Signs the root and the releases.")  # fmt: skip
-@click.option("--online-key", default="file:keys/online.key", show_default=True, metavar="URI",
+@click.option("--online-key", show_default="file:keys/online.key there", metavar="URI",
               help="Signs snapshot and timestamp, and is what renew needs.")  # fmt: skip
 @click.option("--join", type=click.Path(exists=True, dir_okay=False), metavar="ROOT",
               help="The repository is there already: this is its root. No key is made.")  # fmt: skip
 @click.pass_context
 def init(  # noqa: PLR0917 - click's way
-    ctx: click.Context, name: str, place: str, offline_key: str, online_key: str, join: str | None
+    ctx: click.Context,
+    name: str,
+    place: str | None,
+    offline_key: str | None,
+    online_key: str | None,
+    join: str | None,
 ) -> None:
     """Make a repository for the program NAME: two keys, the first root, an empty state."""
     from overseer.publish import home as homes  # noqa: PLC0415
@@ -113,6 +118,7 @@ def init(  # noqa: PLR0917 - click's way
     from overseer.trust.terms import is_word  # noqa: PLC0415
 
     folder = ctx.obj["home"]
+    place = _absolute(place) if place else "public"
     if not is_word(name):
         raise PublishError(f"the name {name!r} must be made of letters, digits and . _ + ! -")
     if homes.exists(folder):
@@ -127,10 +133,23 @@ def init(  # noqa: PLR0917 - click's way
     else:
         os.makedirs(folder, mode=0o755, exist_ok=True)
         home = homes.Home(folder=folder, name=name, place=place)
-        home = found(home, offline_key, online_key, ctx.obj["secrets"], now=datetime.now(UTC))
+        offline = absolute_key(offline_key) if offline_key else "file:keys/offline.key"
+        online = absolute_key(online_key) if online_key else "file:keys/online.key"
+        home = found(home, offline, online, ctx.obj["secrets"], now=datetime.now(UTC))
     repository = open_repository(ctx)
     begun = repository.begin()
     _say_init(home, repository, begun=begun)
+
+
+def _absolute(place: str) -> str:
+    """A folder that is typed is meant from here; one that is written in repo.json, from there."""
+    return place if place.startswith(("s3://", "rsync:")) else os.path.abspath(place)
+
+
+def absolute_key(uri: str) -> str:
+    """Return the URI of a key that is typed here as it may be written in repo.json."""
+    scheme, _, path = uri.partition(":")
+    return f"file:{os.path.abspath(path)}" if scheme == "file" else uri
 
 
 def _join(ctx: click.Context, home: Home, root: bytes) -> None:
@@ -139,7 +158,7 @@ def _join(ctx: click.Context, home: Home, root: bytes) -> None:
 
     home.keep_root(root)
     repository = Repository(home, ctx.obj["secrets"])
-    keys = {repository.ring.add(uri).keyid: uri for uri in ctx.obj["keys"]}
+    keys = {repository.ring.add(uri).keyid: absolute_key(uri) for uri in ctx.obj["keys"]}
     home.with_keys(keys).save()
     view = repository.look()
     click.echo(f"joined: the repository in {repository.place}, root {view.root.version}")

@@ -37,12 +37,13 @@ def _open(ctx: click.Context) -> Repository:
 @click.pass_context
 def rotate(ctx: click.Context, which: str, new_key: str | None, old: str | None, lost: bool) -> None:  # noqa: FBT001
     """Replace a key by another, and have the root say so. The root's key signs it, whichever key it is."""
+    from overseer.cli.repo import absolute_key  # noqa: PLC0415
     from overseer.publish import roots  # noqa: PLC0415 - tuf is an extra, and slow to import
     from overseer.publish.founding import made_or_known  # noqa: PLC0415
 
     repository = _open(ctx)
     home, present = repository.home, repository.root()
-    uri = new_key or f"file:keys/{which}-{present.version + 1}.key"
+    uri = absolute_key(new_key) if new_key else f"file:keys/{which}-{present.version + 1}.key"
     key = made_or_known(home.uri_of(uri), ctx.obj["secrets"])
     repository.ring.know(key, home.uri_of(uri))
     home.with_keys({key.keyid: uri}).save()
