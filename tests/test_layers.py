@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "overseer"
 
 PURE = {"values", "errors", "version", "facts", "machine"}
-SHARED = {"wire", "addresses", "sockets", "settings"}
+SHARED = {"wire", "addresses", "sockets", "settings", "notify"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "values": set(),
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"values", "facts"},
     "addresses": {"values", "errors"},
     "wire": {"errors"},
+    "notify": {"values"},
     "settings": {"values", "errors", "facts"},
     "sockets": {"values", "errors", "addresses"},
     "master": PURE | SHARED,

@@ -188,6 +188,15 @@ class Failed:
 
 
 @value
+class Extended:
+    """A worker needs longer, to become ready or to leave: `seconds` from now, at least."""
+
+    generation: int
+    worker: int
+    seconds: float
+
+
+@value
 class Staged:
     """A release was verified, checked and stored."""
 
@@ -219,7 +228,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = Hello | Ready | Exited | Failed | Staged | Cleared | Asked | Halt | Tick
+Event = Hello | Ready | Exited | Failed | Extended | Staged | Cleared | Asked | Halt | Tick
 
 # -- what to do --------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from overseer.facts import (
     Drain,
     Exit,
     Exited,
+    Extended,
     Failed,
     Finish,
     Generation,
@@ -196,8 +197,7 @@ def _must_wait(world: World, g: Generation) -> bool:
 
 
 def _all_ready(g: Generation) -> bool:
-    ready = [w for w in g.workers if w.stage is Stage.READY]
-    return len(ready) >= g.policy.workers
+    return sum(w.stage is Stage.READY for w in g.workers) >= g.policy.workers
 
 
 # -- what is known -----------------------------------------------------------------------------------------
@@ -220,6 +220,8 @@ def record(world: World, fact: Fact, now: float) -> World:
             return _failed(world, replace(at, status=GAVE_UP), reason, now)
         case GiveUp(n, reason) if at := _generation(world, n):
             return _failed(world, replace(at, status=at.status or GAVE_UP), reason, now)
+        case Extended(n, w, seconds) if found := _find(world, n, w):
+            return _put(world, _extended(*found, now + seconds))
         case Staged(release) if release not in world.held | {world.wanted, world.parked}:
             return _staged(world, release)
         case Cleared(release):
@@ -281,6 +283,15 @@ def _exited(world: World, g: Generation, worker: Worker, status: int, now: float
         when = "before it was ready" if g.phase is Phase.STARTING else "unasked"
         return _failed(world, replace(g, status=status), f"ended {when} ({ending(status)})", now)
     return _put(world, _crashed(g, status, now))
+
+
+def _extended(g: Generation, worker: Worker, until: float) -> Generation:
+    """Its patience ends later, never sooner. Whoever asks says itself when it is ready: it is not presumed."""
+    if g.phase is Phase.DRAINING and worker.stage is not Stage.KILLED:
+        return replace(g, until=max(g.until, until))
+    if worker.stage in (Stage.SPAWNED, Stage.ADMITTED):
+        return _with(g, replace(worker, until=max(worker.until, until), presumed=inf))
+    return g
 
 
 def _crashed(g: Generation, status: int, now: float) -> Generation:
@@ -351,14 +362,9 @@ def _generation(world: World, number: int) -> Generation | None:
     return next((g for g in world.generations if g.number == number), None)
 
 
-def _find(
-    world: World, number: int, worker: int, stage: Stage | None = None
-) -> tuple[Generation, Worker] | None:
-    for g in world.generations:
-        for w in g.workers:
-            if (g.number, w.number) == (number, worker) and stage in (None, w.stage):
-                return g, w
-    return None
+def _find(world: World, n: int, w: int, stage: Stage | None = None) -> tuple[Generation, Worker] | None:
+    everybody = ((g, worker) for g in world.generations if g.number == n for worker in g.workers)
+    return next((one for one in everybody if one[1].number == w and stage in (None, one[1].stage)), None)
 
 
 def _with(g: Generation, worker: Worker) -> Generation:

@@ -24,6 +24,7 @@ from overseer.facts import (
     Drain,
     Exit,
     Exited,
+    Extended,
     Failed,
     Finish,
     GiveUp,
@@ -42,6 +43,7 @@ from overseer.facts import (
     Wish,
 )
 from overseer.machine import KILLED_BY_US, alarm
+from overseer.values import replace
 
 # -- 5: every request gets one answer ----------------------------------------------------------------------
 
@@ -170,6 +172,25 @@ def every_patience_is_as_agreed(seen: Seen) -> bool:
 
 
 @law(6)
+def more_time_is_never_less(seen: Seen) -> bool:
+    """A worker that asks for more time moves its own deadline, later and no further than it asked."""
+    event = seen.event
+    if not isinstance(event, Extended):
+        return True
+    was, now = generation(seen.before, event.generation), generation(seen.taken, event.generation)
+    if was is None or now is None:
+        return was is now
+    asked = seen.now + event.seconds
+    if was.phase is Phase.DRAINING:
+        return now in (was, replace(was, until=asked)) and now.until >= was.until
+    pairs = zip(was.workers, now.workers, strict=True)
+    return replace(was, workers=now.workers) == now and all(
+        a == b or (b.stage is a.stage and b.until in (a.until, asked) and b.until >= a.until)
+        for a, b in pairs
+    )
+
+
+@law(6)
 def giving_up_has_a_reason(seen: Seen) -> bool:
     """A generation is given up when a worker is late or too many have ended in a row."""
     for world, action, _ in seen.deeds:
@@ -276,7 +297,7 @@ def the_heir_is_who_served(seen: Seen) -> bool:
 def news_is_about_one(seen: Seen) -> bool:
     """News of one worker changes no other worker and no other generation."""
     event = seen.event
-    if not isinstance(event, Hello | Ready | Exited | Failed):
+    if not isinstance(event, Hello | Ready | Exited | Extended | Failed):
         return True
     mine = event.generation
     others = [g for g in seen.before.generations if g.number != mine]
@@ -302,6 +323,9 @@ def stale_news_is_no_news(seen: Seen) -> bool:
             stale = known is None or known.stage is not Stage.ADMITTED
         case Exited(n, w, _):
             stale = process(seen.before, n, w) is None
+        case Extended(n, w, _):
+            known = process(seen.before, n, w)
+            stale = known is None or known.stage is Stage.KILLED
         case Failed(n, _):
             g = generation(seen.before, n)
             stale = g is None or g.phase is Phase.DRAINING

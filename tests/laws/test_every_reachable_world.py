@@ -1,6 +1,6 @@
 """Every world that can be reached within a bound keeps every law.
 
-The bound of the quick search: seven universes, each with the wishes, releases, words and policies that it
+The bound of the quick search: eight universes, each with the wishes, releases, words and policies that it
 is about; 1 or 2 releases, 1 or 2 workers, at most 2 generations (3 where only restarts happen) and 3 or 4
 processes at once, of which 1 generation may drain, 1 request pending (2 where only restarts happen).
 Patience is 1 or 2 seconds and time goes by whole seconds. Steps that lead beyond the bound are checked as
@@ -33,6 +33,7 @@ SMALL = [
     Universe("sequential", (QUICK, ALONE), "AB", crowd=2),
     Universe("by hand", (PARKS_ALONE,), "AB", wishes=(RESTART,)),
     Universe("never", (NEVER,), "AB", wishes=(RESTART,)),
+    Universe("more time", (QUICK,), wishes=(RESTART, STOP), extends=True),
 ]
 
 LARGE = [
@@ -43,6 +44,7 @@ LARGE = [
     Universe("sequential upgrades", (QUICK, ALONE), "AB", wishes=(RESTART,)),
     Universe("by hand, and not", (PARKS, QUICK), "AB", wishes=(RESTART,)),
     Universe("by hand, and never", (NEVER, PARKS), "AB", wishes=(RESTART,)),
+    Universe("more time, two workers", (QUICK, TWO), wishes=(RESTART, STOP), extends=True, crowd=3),
 ]
 
 

@@ -26,6 +26,7 @@ from overseer.facts import (
     Event,
     Exit,
     Exited,
+    Extended,
     Failed,
     Halt,
     Handover,
@@ -172,6 +173,11 @@ class AnyHistory(RuleBasedStateMachine):
     def somebody_ends(self, back: int, worker: int, status: int) -> None:
         """Perhaps twice."""
         self.on(Exited(*self.somebody(back, worker), status))
+
+    @rule(back=numbers, worker=numbers, seconds=st.floats(0, 100))
+    def somebody_needs_longer(self, back: int, worker: int, seconds: float) -> None:
+        """Perhaps when it is too late, or for less than it has."""
+        self.on(Extended(*self.somebody(back, worker), seconds))
 
     @rule(back=numbers)
     def somebody_says_it_will_not_do(self, back: int) -> None:

@@ -24,6 +24,7 @@ from overseer.facts import (
     Cleared,
     Event,
     Exited,
+    Extended,
     Failed,
     Generation,
     Halt,
@@ -67,6 +68,7 @@ class Universe:
     words: bool = False  # whether a generation may say that it will not do
     clears: bool = False  # whether the operator may clear a held release
     halts: bool = False
+    extends: bool = False  # whether workers may ask for more time
     alive: int = 2  # generations at once; a step beyond is checked and not followed
     crowd: int = 4  # processes at once, likewise: those we killed may take their time to die
     pending: int = 1  # requests at once, likewise
@@ -132,6 +134,8 @@ def possible(world: World, universe: Universe) -> Iterator[tuple[Event, float]]:
                 yield from ((Hello(g.number, w.number, policy), 0.0) for policy in universe.says)
             if w.stage is Stage.ADMITTED:
                 yield Ready(g.number, w.number), 0.0
+            if universe.extends:
+                yield Extended(g.number, w.number, 2.0), 0.0
             ends = (-9,) if w.stage is Stage.KILLED else universe.statuses
             yield from ((Exited(g.number, w.number, status), 0.0) for status in ends)
         if universe.words and g.phase is not Phase.DRAINING:
