@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sockets": {"values", "errors", "addresses"},
     "master": PURE | SHARED,
     "places": {"errors"},
+    "edition": {"version"},
     "role": {"wire"},
     "voice": set(),
     "command": {"errors", "role"},
@@ -38,7 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": PURE
     | SHARED
     | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry", "publish", "trust"}
-    | {"places"},
+    | {"places", "foreign"},
+    "foreign": SHARED
+    | {"values", "errors", "facts", "places", "role", "command", "edition", "config", "program", "launch"},
     "__main__": {"cli"},
     "config": {"errors", "facts", "addresses", "settings", "fetcher", "places"},
 }

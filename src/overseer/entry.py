@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from overseer import role, wire
 from overseer.command import this_command
 from overseer.config import Config, from_options
+from overseer.edition import edition
 from overseer.errors import ConfigError, ListenerDrainingError, NotSupportedError, OverseerError
 from overseer.launch import IN_PLACE, bind, launch
 from overseer.program.draining import Draining
@@ -22,7 +23,6 @@ from overseer.program.link import Link, be_deaf, outlive
 from overseer.program.listener import listener_of
 from overseer.program.state import State, digest
 from overseer.settings import to_data
-from overseer.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +130,7 @@ def _be_program(config: Config, mine: role.Role) -> None:
     _link = link = Link(mine.channel)
     draining = Draining()
     hello = {"type": "hello", "protocol": wire.PROTOCOL, "config": to_data(config.settings())}
-    let_in = link.greet({**hello, **_edition()})
+    let_in = link.greet({**hello, **edition()})
     if let_in is None:  # asked to leave before it began, or nobody there
         return
     welcome, fds = let_in
@@ -233,18 +233,9 @@ def _answer_check(config: Config | None, mine: role.Role) -> NoReturn:
     """Write one word to the private pipe and end: standard output belongs to the program."""
     assert mine.channel is not None
     known = {"version": config.version, "config": to_data(config.settings())} if config else {}
-    word = {"type": "checked", "token": mine.token, "protocol": wire.PROTOCOL, **_edition(), **known}
+    word = {"type": "checked", "token": mine.token, "protocol": wire.PROTOCOL, **edition(), **known}
     os.write(mine.channel, wire.encode(word))
     raise SystemExit(0)
-
-
-def _edition() -> dict[str, str]:
-    """What another master would be made of: this package and this interpreter."""
-    return {
-        "overseer": VERSION,
-        "package": os.path.dirname(os.path.abspath(__file__)),
-        "python": "" if getattr(sys, "frozen", False) else sys.executable,
-    }
 
 
 def _listeners(

@@ -52,14 +52,14 @@ def bind(config: Config) -> list[socket.socket]:
     )
 
 
-def launch(config: Config) -> NoReturn:
-    """Become the master of this program; never return.
+def launch(config: Config, this: Command | None = None) -> NoReturn:
+    """Become the master of this program, or of the one that `this` starts; never return.
 
     Raises `NotSupportedError` where there can be no master, and `AddressError`.
     """
     if not is_supported():
         raise NotSupportedError(f"{sys.platform} has no fork and execve, so there can be no master here")
-    this = this_command()
+    this = this or this_command()
     fill_standard_descriptors()
     bound = bind(config)
     try:

@@ -32,6 +32,18 @@ RESERVED = frozenset(
 
 
 @value
+class Foreign:
+    """What is special about a program that does not speak our words but systemd's (`overseer run`)."""
+
+    runs: bool = False  # such a program runs
+    drain_signal: int = int(signal.SIGTERM)  # asks it to finish what it has and leave
+    stop_signal: int = int(signal.SIGTERM)  # the same, when the whole service is to stop
+    clean_exits: tuple[int, ...] = ()  # statuses beside 0 that mean a good end; minus a signal
+    probed: bool = False  # only the word of our probe means that it is ready
+    watchdog: float = inf  # seconds; whoever serves and is silent for longer is killed
+
+
+@value
 class Settings:
     """A Config as data; the fields have the names, units and meanings of `overseer.Config`."""
 
@@ -42,6 +54,7 @@ class Settings:
     debug: bool = False
     no_warn: bool = False
     fetches: bool = False  # there is a fetcher, so there has to be an updater
+    foreign: Foreign = Foreign()
 
 
 def to_data(settings: Settings) -> dict[str, Any]:
@@ -51,7 +64,10 @@ def to_data(settings: Settings) -> dict[str, Any]:
     policy["restarts"] = policy["restarts"].value
     policy["ready_after"] = None if policy["ready_after"] == inf else policy["ready_after"]
     data = {name: getattr(settings, name) for name in fields(settings)}
-    return data | {"addresses": list(settings.addresses), "policy": policy}
+    foreign = {name: getattr(settings.foreign, name) for name in fields(settings.foreign)}
+    foreign["watchdog"] = None if settings.foreign.watchdog == inf else settings.foreign.watchdog
+    foreign["clean_exits"] = list(settings.foreign.clean_exits)
+    return data | {"addresses": list(settings.addresses), "policy": policy, "foreign": foreign}
 
 
 def from_data(data: Mapping[str, Any]) -> Settings:
@@ -69,9 +85,17 @@ def from_data(data: Mapping[str, Any]) -> Settings:
     for field in ("ready_after", "ready_timeout", "terminate_timeout", "probation", "crash_window"):
         if not policy[field] >= 0:  # also refuses NaN
             raise ConfigError(field, f"{policy[field]} s is no time to wait; use 0 or more seconds")
-    rest = _typed(Settings(), {name: given for name, given in data.items() if name != "policy"})
+    foreign = _typed(Foreign(), _mapping("foreign", data.get("foreign", {})))
+    for field in ("drain_signal", "stop_signal"):
+        if foreign[field] not in signal.valid_signals():
+            raise ConfigError(field, f"{foreign[field]} is no signal")
+    if not foreign["watchdog"] > 0:
+        raise ConfigError("watchdog", f"{foreign['watchdog']} s is no time to be silent; use more than 0")
+    rest = _typed(
+        Settings(), {name: told for name, told in data.items() if name not in ("policy", "foreign")}
+    )
     _check_signal(rest["restart_signal"])
-    return Settings(**rest | {"policy": Policy(**policy)})
+    return Settings(**rest | {"policy": Policy(**policy), "foreign": Foreign(**foreign)})
 
 
 def _check_signal(number: int) -> None:
@@ -116,7 +140,8 @@ def _as(field: str, default: object, given: Any) -> object:
         case str():
             right = isinstance(given, str)
         case tuple():
-            right = isinstance(given, list | tuple) and all(isinstance(item, str) for item in given)
+            kind = int if field == "clean_exits" else str
+            right = isinstance(given, list | tuple) and all(type(item) is kind for item in given)
             given = tuple(given) if right else given
         case _:
             return given

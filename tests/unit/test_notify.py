@@ -42,7 +42,7 @@ def test_what_programs_say_is_understood(datagram: bytes, notice: Notice) -> Non
 
 @given(st.binary(max_size=2 * MOST))
 def test_nothing_a_stranger_writes_is_an_error(datagram: bytes) -> None:
-    """Every text in a notice can be logged, every name can stand in LISTEN_FDNAMES, every time can be added."""
+    """Every text can be logged, every name can stand in LISTEN_FDNAMES, every time can be added."""
     notice = parse(datagram)
     assert notice.status is None or notice.status.isprintable()
     assert is_name(notice.name)

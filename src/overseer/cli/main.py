@@ -9,6 +9,7 @@ import click
 from overseer.version import VERSION
 
 COMMANDS: dict[str, str] = {
+    "run": "overseer.cli.run:run",
     "repo": "overseer.cli.repo:repo",
 }
 """The name of each command, in the order of the help, and where it is: `module:attribute`."""

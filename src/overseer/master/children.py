@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from math import inf
 
 from overseer import wire
 from overseer.master.signals import block, restore
@@ -45,6 +46,10 @@ class Child:
         self.said_ready = False
         self.said_fail = False
         self.noise = 0  # lines it sent that mean nothing
+        self.mail: socket.socket | None = None  # where a foreign program's notices come
+        self.says = ""  # its STATUS
+        self.watchdog = inf  # seconds that it may be silent
+        self.fed = inf  # when it last gave a sign of life, once it serves
 
     @property
     def name(self) -> str:

@@ -80,6 +80,8 @@ class Estate:
         child = Child(left["pid"], channel, left["born"], leads=left["leads"])
         for name in _KEPT:
             setattr(child, name, left.get(name, getattr(child, name)))
+        if left.get("mail") is not None:
+            child.mail = _socket(left["mail"])
         self.children.by_pid[child.pid] = child
         if not child.generation:
             self.updating.child, self.updating.generation = child, left["updates"]
@@ -133,6 +135,7 @@ class Estate:
             "born": child.born,
             "leads": child.leads,
             "updates": self.updating.generation,
+            "mail": child.mail.fileno() if child.mail else None,
             **{name: getattr(child, name) for name in _KEPT},
         }
 
@@ -140,6 +143,7 @@ class Estate:
         """Return every descriptor the next master needs."""
         found = [sock.fileno() for _, sock in self.listening.bound()]
         found += [child.channel.fileno() for child in self.children.by_pid.values()]
+        found += [child.mail.fileno() for child in self.children.by_pid.values() if child.mail]
         if self.updating.lock is not None:
             found.append(self.updating.lock)
         if self.control:
@@ -184,6 +188,7 @@ class Estate:
                             "stage": w.stage.value,
                             "pid": child.pid,
                             "age": now - child.born,
+                            "says": child.says,
                         }
                         for w in g.workers
                         for child in self.children.by_pid.values()
@@ -209,6 +214,9 @@ _KEPT = (
     "said_ready",
     "said_fail",
     "noise",
+    "says",
+    "watchdog",
+    "fed",
 )
 
 

@@ -40,7 +40,7 @@ from overseer.facts import (
     Tick,
     Wish,
 )
-from overseer.master import hearing, succession
+from overseer.master import foreign, hearing, succession
 from overseer.master import signals as signalling
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
 from overseer.master.operators import ANEW, Operators
@@ -91,8 +91,13 @@ class Master:
             if self._heir:
                 self._succeed(*self._heir)
             now = time.monotonic()
-            alarm = min(machine.alarm(self.estate.world, now), self.estate.updating.alarm(now))
+            alarm = min(
+                machine.alarm(self.estate.world, now),
+                self.estate.updating.alarm(now),
+                foreign.alarm(self.estate),
+            )
             self._watch.wait(None if alarm == inf else max(0.0, alarm - now))
+            foreign.watch_over(self.estate, time.monotonic())
             self._feed(Tick())
             self.estate.journal.flush()
         self._say(f"exits: {machine.ending(self.estate.world.status)}", DEBUG)
@@ -170,6 +175,10 @@ class Master:
                 self._hear(child, words)
             self._watch.drop(child.channel)
             child.channel.close()
+            if child.mail:
+                self._read_mail(child)
+                self._watch.remove(child.mail)
+                child.mail.close()
             hearing.tell_noise(self.estate, child)
             if not child.generation:
                 self.estate.updating.ended(child, status, now)
@@ -185,7 +194,8 @@ class Master:
                 done = status == 0 and alone and g.release == self.estate.world.current
                 level = DEBUG if done else WARNING
                 self._say(f"{child.name} ended unasked while {g.phase.value}, {how}", level)
-            self._feed(Exited(child.generation, child.worker, status))
+            meant = foreign.judge(self.estate, child, status)
+            self._feed(Exited(child.generation, child.worker, meant))
 
     def _tell_leftover(self, child: Child) -> None:
         self._say(f"{child.name} has ended, others of its process group have not: they are asked to")
@@ -193,6 +203,12 @@ class Master:
 
     def _listen_to(self, child: Child) -> None:
         self._watch.add_channel(child.channel, lambda words: self._hear(child, words or []))
+        if child.mail:
+            self._watch.add(child.mail, lambda: self._read_mail(child))
+
+    def _read_mail(self, child: Child) -> None:
+        for event in foreign.read(self.estate, child):
+            self._feed(event)
 
     def _hear(self, child: Child, words: list[Word | Malformed]) -> None:
         hear = hearing.hear_worker if child.generation else hearing.hear_updater
@@ -216,6 +232,8 @@ class Master:
                     self._welcome(child)
             case Presume(n, w):
                 self._say(f"worker {w} of generation {n} has been alive long enough to count as ready", DEBUG)
+                for child in self._workers(n, w):
+                    foreign.serves(child, now)
             case Serve(n):
                 age = now - min((child.born for child in self._workers(n)), default=now)
                 self._say(f"generation {n} serves, {age:.2f} s after its start", DEBUG if first else INFO)
@@ -271,12 +289,18 @@ class Master:
         fds = [sock.fileno() for sock in self.estate.listening.of(child.generation)]
         release = next(g.release for g in self.estate.world.generations if g.number == child.generation)
         word = {"generation": child.generation, "worker": child.worker, "release": release, "fds": len(fds)}
+        how = foreign.settings_of(self.estate, child)
+        if how.runs and (mail := foreign.open_mail(child)):
+            word["notify"], child.watchdog = foreign.name_of(mail), how.watchdog
+            self._watch.add(mail, lambda: self._read_mail(child))
         child.channel.send({"type": "welcome", **word}, fds[: wire.MAX_FDS])
         for at in range(wire.MAX_FDS, len(fds), wire.MAX_FDS):
             child.channel.send({"type": "listeners"}, fds[at : at + wire.MAX_FDS])
 
     def _ask_to_leave(self, child: Child) -> None:
         child.leaving = True
+        if foreign.ask_to_leave(self.estate, child):
+            return
         child.channel.send({"type": "drain"})
         if not child.greeted or child.channel.ended:  # it cannot hear us: not yet, or not any more
             child.signal(signal.SIGTERM)

@@ -36,6 +36,10 @@ class Watch:
         self._selector.register(channel, _READ, channel)
         self._channels[channel] = (heard, _READ)
 
+    def remove(self, readable: HasFileno) -> None:
+        """Wait no more for what `add` was called with."""
+        self._selector.unregister(readable)
+
     def drop(self, channel: Channel) -> None:
         """Wait for it no more."""
         if self._channels.pop(channel, None) and channel in self._selector.get_map():

@@ -1,0 +1,1 @@
+"""`overseer run`: any executable as the program, without a line of code."""

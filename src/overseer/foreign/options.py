@@ -1,0 +1,108 @@
+"""What can be asked for a program that knows nothing of overseer: every field of `Config`, and these."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from overseer import places
+from overseer.config import Config, Unsigned
+from overseer.errors import ConfigError
+from overseer.foreign.placeholders import check
+from overseer.settings import Foreign
+from overseer.values import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from overseer.settings import Settings
+
+
+def _never(_state: object) -> None:
+    """Stand where a native program has its function; it is never called."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Config):
+    """All options of `overseer run`. Times are seconds, signals names or numbers."""
+
+    command: Sequence[str] = ()
+    """What to run, and its arguments; after `--` on the command line."""
+    ready: str = "alive"
+    """`alive`: READY=1 or `ready_after` seconds of life, whichever is first. `notify`: only READY=1."""
+    ready_url: str = ""
+    """Ready when this answers: `http://HOST:PORT/PATH` with a status below 400, or `tcp://HOST:PORT`."""
+    drain_signal: int = int(signal.SIGTERM)
+    """The signal that asks a generation to finish what it has and leave."""
+    stop_signal: int = 0
+    """The same, where the whole service stops; 0: the drain signal."""
+    clean_exits: Sequence[int] = ()
+    """Exit statuses beside 0 that mean a good end; minus a signal. A drained one may die of its signal."""
+    watchdog: float = inf
+    """How long a serving worker may go without WATCHDOG=1 before it is killed; it gets WATCHDOG_USEC."""
+    env_files: Sequence[str] = ()
+    """Files of NAME=VALUE lines, read anew by each generation; one with `-` in front may be missing."""
+    directory: str = ""
+    """Where to run; resolved anew by each generation, so that it may be a link to the current release."""
+    blocking: bool = False
+    """Hand the listeners over in blocking mode, for simple programs that wait in accept(2)."""
+    fetch: str = ""
+    """Where new releases of the executable come from, as a URL."""
+    unsigned: bool = False
+    """Take releases unverified: whoever can write to the source may run code here."""
+
+    def __post_init__(self) -> None:
+        """Check what is special here, then everything else."""
+        object.__setattr__(self, "program", _never)
+        if not self.command:
+            raise ConfigError("command", "is missing; give it after --, as in overseer run -- ./server")
+        object.__setattr__(self, "name", self.name or places.name_of(self.command[0]))
+        if self.fetch:
+            object.__setattr__(self, "fetcher", self.fetch)
+            if not self.unsigned:
+                raise ConfigError(
+                    "unsigned",
+                    "is not set, and fetch is: releases would be executed unverified. Set it if whoever can "
+                    "write to the source may run code here",
+                )
+            object.__setattr__(self, "trust", Unsigned())
+        self._check_foreign()
+        super().__post_init__()
+
+    def _check_foreign(self) -> None:
+        if self.ready not in ("alive", "notify"):
+            raise ConfigError("ready", f"{self.ready!r} is neither alive nor notify")
+        if self.ready_url:
+            try:
+                parts = urlsplit(self.ready_url)
+                port = parts.port or parts.scheme == "http"
+                right = parts.scheme in ("http", "tcp") and bool(parts.hostname and port)
+            except ValueError:
+                right = self.ready_url.startswith(("http://", "tcp://")) and "{port" in self.ready_url
+            if not right:
+                raise ConfigError(
+                    "ready_url", f"{self.ready_url!r} is neither http://HOST:PORT/PATH nor tcp://HOST:PORT"
+                )
+        if any(not isinstance(number, int) for number in self.clean_exits):
+            raise ConfigError("clean_exits", f"{self.clean_exits!r} is not a list of whole numbers")
+        for text in (*self.command, self.ready_url):
+            check(text, self.listens_on)
+
+    def settings(self) -> Settings:
+        """Return what the master has to know."""
+        settings = super().settings()
+        policy = settings.policy
+        if self.ready == "notify" or self.ready_url:
+            policy = replace(policy, ready_after=inf)
+        foreign = Foreign(
+            runs=True,
+            drain_signal=self.drain_signal,
+            stop_signal=self.stop_signal or self.drain_signal,
+            clean_exits=tuple(self.clean_exits),
+            probed=bool(self.ready_url),
+            watchdog=self.watchdog,
+        )
+        return replace(settings, policy=policy, foreign=foreign)

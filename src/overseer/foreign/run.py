@@ -1,0 +1,68 @@
+"""Which part this process of `overseer run` plays, and the playing of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from overseer import role
+from overseer.command import Command, this_command
+from overseer.edition import edition
+from overseer.errors import ConfigError, NotSupportedError
+from overseer.foreign import shim
+from overseer.foreign.document import Document, find
+from overseer.foreign.options import Options
+from overseer.launch import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def play(config: str, given: Mapping[str, Any]) -> NoReturn:
+    """Become the master, or what this process of it has to be; never return.
+
+    `config` is the file of options that was named, `given` what the command line says, which goes first.
+    Raises `OverseerError` in the first process, before anything is started.
+    """
+    mine = role.spend()
+
+    def read() -> Options:
+        return options_of(find(config), given)
+
+    if mine.part == "program" and mine.channel is not None:
+        shim.become_program(mine.channel, read, edition())
+    if mine.part != "launcher":
+        raise NotSupportedError(f"overseer run has no part {mine.part!r}")
+    options = read()
+    shim.find_executable(options)
+    launch(options, _command(options))
+
+
+def options_of(document: Document | None, given: Mapping[str, Any]) -> Options:
+    """Put the two sources together. Raises `ConfigError`, whose beginning tells where the fault stands."""
+    values = dict(document.values) if document else {}
+    if given.keys() & {"address", "addresses"}:
+        values = {name: told for name, told in values.items() if name not in ("address", "addresses")}
+    values |= given
+    try:
+        return Options(**values)
+    except ConfigError as error:
+        message = str(error).removeprefix(f"{error.field}: ")
+        if error.field in given:
+            place = "command" if error.field == "command" else f"--{option_of(error.field)}"
+        elif document and error.field in document.values:
+            place = document.place(error.field)
+        else:
+            place = option_of(error.field)
+        raise ConfigError(place, message) from None
+
+
+def option_of(field: str) -> str:
+    """Return what a field is called on the command line."""
+    singular = {"addresses": "address", "env_files": "env-file", "clean_exits": "clean-exit"}
+    return singular.get(field, field.replace("_", "-"))
+
+
+def _command(options: Options) -> Command:
+    """How the shim is started again, for whatever command: the name of the service is the program's."""
+    this = this_command()
+    return Command(this.argv, this.args, "", "foreign") if not options.fetch else this

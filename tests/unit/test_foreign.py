@@ -1,0 +1,153 @@
+"""The options of `overseer run`: from a file, with lines named; placeholders; files of variables."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overseer.errors import ConfigError
+from overseer.foreign import envfile
+from overseer.foreign.document import Document, find
+from overseer.foreign.options import Options
+from overseer.foreign.placeholders import fill, names
+from overseer.foreign.run import options_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = """
+name = "shop"
+addresses = ["web=127.0.0.1:0", "127.0.0.1:0"]
+command = ["server", "--port", "{port:web}"]
+drain_signal = "QUIT"
+"workers" = 2
+"""
+
+PYPROJECT = """
+[project]
+name = "shop"
+workers = 1
+
+[tool.overseer]
+workers = 3
+[tool.other]
+drain_signal = 1
+"""
+
+
+def test_a_file_has_the_options_by_their_names() -> None:
+    """And signals by theirs."""
+    options = options_of(Document("overseer.toml", FILE), {})
+    assert (options.name, options.workers, options.drain_signal) == ("shop", 2, signal.SIGQUIT)
+    assert options.settings().foreign.stop_signal == signal.SIGQUIT
+
+
+def test_the_command_line_goes_first() -> None:
+    """Also where it gives one address and the file several."""
+    options = options_of(Document("overseer.toml", FILE), {"workers": 5, "addresses": ("web=:0",)})
+    assert (options.workers, options.addresses) == (5, ("web=:0",))
+
+
+def test_a_part_of_pyproject_toml_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it has one; overseer.toml goes before it."""
+    monkeypatch.chdir(tmp_path)
+    assert find() is None
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    assert find() is None
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    found = find()
+    assert found is not None
+    assert found.values == {"workers": 3}
+    assert found.place("workers") == "pyproject.toml, line 7: workers"
+    (tmp_path / "overseer.toml").write_text(FILE)
+    found = find()
+    assert found is not None
+    assert found.path == "overseer.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a = 1\nworkers = 0", "overseer.toml, line 1: a: is no option"),
+        ("\nworker = 0", "overseer.toml, line 2: worker: is no option; was workers meant?"),
+        ("# x\n\nworkers = 0", "overseer.toml, line 3: workers: 0 is less than 1"),
+        ("workers = '3'", "overseer.toml, line 1: workers: '3' is not a whole number"),
+        ("drain_signal = 'TERMINATE'", "overseer.toml, line 1: drain_signal: 'TERMINATE' is no signal"),
+        ("[workers]\nx = 1", "overseer.toml, line 1: workers: {'x': 1} is not a whole number"),
+        ("ready = 'soon'", "overseer.toml, line 1: ready: 'soon' is neither alive nor notify"),
+        ("fetch = 'http://x'", "unsigned: is not set"),
+        ("name = 'a/b'", "overseer.toml, line 1: name: 'a/b' is no name"),
+        ("workers = ", "overseer.toml: is not TOML: Invalid value (at end of document)"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text: str, told: str) -> None:
+    """Whoever reads it goes there at once."""
+    with pytest.raises(ConfigError) as caught:
+        options_of(Document("overseer.toml", text), {"command": ("server",)})
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("fd://{fd}", "fd://3"),
+        ("{fd:second} {fd:1}", "4 4"),
+        ("{host:web}:{port:web}", "127.0.0.1:PORT"),
+        ('{"json": {}} ${HOME} {other}', '{"json": {}} ${HOME} {other}'),
+        ("{generation}/{worker}", "7/2"),
+    ],
+)
+def test_placeholders_stand_for_listeners(text: str, filled: str) -> None:
+    """By name or place; what is none of them is the program's own."""
+    with socket.socket() as web, socket.socket() as second:
+        web.bind(("127.0.0.1", 0))
+        known = names(["web=127.0.0.1:0", "second=127.0.0.1:0"])
+        port = str(web.getsockname()[1])
+        found = fill(text, [web, second], known, {"generation": "7", "worker": "2"})
+        assert found == filled.replace("PORT", port)
+
+
+@pytest.mark.parametrize("text", ["{fd:2}", "{port:nobody}", "{host:-1}"])
+def test_a_placeholder_for_nobody_is_refused(text: str) -> None:
+    """Before anything is started."""
+    with pytest.raises(ConfigError, match="no such listener"):
+        Options(command=("server", text), address=":0", name="x")
+
+
+def test_a_file_of_variables_is_read_as_a_shell_would() -> None:
+    """Quotes, comments and export; nothing is expanded."""
+    text = "# one\nA=1\nexport B='two words' # and a comment\nC=\"$HOME\"\n\nD=\n"
+    assert envfile.parse(text, "env") == {"A": "1", "B": "two words", "C": "$HOME", "D": ""}
+
+
+@pytest.mark.parametrize("line", ["A", "A=1 B=2", "1A=2", "=x", "A='", "two words"])
+def test_a_wrong_line_of_variables_is_named(line: str) -> None:
+    """With its number."""
+    with pytest.raises(ConfigError, match="env, line 2"):
+        envfile.parse(f"A=1\n{line}\n", "env")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_variables_or_an_error_of_ours(text: str) -> None:
+    """No other exception."""
+    try:
+        found = envfile.parse(text, "env")
+    except ConfigError:
+        return
+    assert all(name.isidentifier() and "\0" not in told for name, told in found.items())
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_document_or_an_error_of_ours(text: str) -> None:
+    """No other exception."""
+    wrong: ConfigError | None = None
+    try:
+        Document("overseer.toml", text)
+    except ConfigError as error:
+        wrong = error
+    assert wrong is None or str(wrong).startswith("overseer.toml")
