@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime
 from functools import cache
@@ -45,9 +46,18 @@ def secret(what: str) -> str:
     return PASSPHRASE
 
 
+def quick_key(path: str) -> None:
+    """Make a key as ssh-keygen does, but one that opens at once: bcrypt is slow by design."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-a", "1", "-N", PASSPHRASE, "-C", "", "-f", path]
+    subprocess.run(command, check=True)
+
+
 def new_home(folder: str, *, name: str = "app", place: str = "public") -> Home:
     """Make a publisher's folder with its keys; nothing is published yet."""
     os.makedirs(folder, exist_ok=True)
+    for key in ("offline", "online"):
+        quick_key(os.path.join(folder, "keys", f"{key}.key"))
     home = Home(folder=folder, name=name, place=place)
     return found(home, "file:keys/offline.key", "file:keys/online.key", secret, now=datetime.now(UTC))
 
@@ -148,7 +158,7 @@ def make_template(folder: str) -> str:
     """Make what journeys begin with, once."""
     home = new_home(os.path.join(folder, "empty"))
     shutil.copytree(home.folder, os.path.join(folder, "one"))
-    made_or_known(f"file:{folder}/one/next.key", secret)
+    quick_key(f"{folder}/one/next.key")
     work = repository(load(os.path.join(folder, "one")), signers=opened_keys(home))
     work.begin()
     publish(work, candidate(folder, "1.0"), terms("1.0"))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from tests.contract.publishing import PASSPHRASE
-from tests.contract.stand_in import program
+from tests.contract.publishing import PASSPHRASE, quick_key
+from tests.contract.stand_in import PATIENCE, program
 
 from overseer.cli.main import cli
 
@@ -52,6 +54,12 @@ class Shell:
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
         return done.exit_code, done.output
 
+    def begin(self) -> str:
+        """Make a repository with keys that open at once."""
+        for key in ("offline", "online"):
+            quick_key(str(self.folder / "overseer-repo" / "keys" / f"{key}.key"))
+        return self.repo("init", "app")
+
     def release(self, version: str, *, content: bytes = b"", name: str = "app.py") -> str:
         """Write a release, and return its name."""
         (self.folder / name).write_bytes(content or program(version))
@@ -90,7 +98,7 @@ def test_two_commands_make_a_signed_release(shell: Shell) -> None:
 
 def test_what_cannot_run_is_not_published(shell: Shell) -> None:
     """Its own check is run first, and what it printed is shown; nothing was written."""
-    shell.repo("init", "app")
+    shell.begin()
     bad = shell.release("1.0", content=b"raise SystemExit('no module named fun')")
     said = shell.repo("publish", bad, "--version", "1.0", status=1)
     assert "did not pass its check" in said
@@ -107,7 +115,7 @@ def test_what_cannot_run_is_not_published(shell: Shell) -> None:
 
 def test_a_release_for_another_machine_is_not_run(shell: Shell) -> None:
     """It is published as what it is said to be, and that it was not checked is told."""
-    shell.repo("init", "app")
+    shell.begin()
     name = shell.release("", content=b"\x7fELF\x02\x01" + bytes(12) + b"\xf3\x00" + bytes(50), name="app")
     said = shell.repo("publish", name, "--version", "1.0", "--platform", "linux-riscv64-gnu")
     assert "not checked here: it is for linux-riscv64-gnu" in said
@@ -116,13 +124,72 @@ def test_a_release_for_another_machine_is_not_run(shell: Shell) -> None:
 
 def test_a_secret_is_asked_of_nobody_where_nobody_is(shell: Shell) -> None:
     """A wrong passphrase and none at all are told apart, and a file may hold it."""
-    shell.repo("init", "app")
+    shell.begin()
     shell.passphrase = "wrong"
     assert "the passphrase is wrong" in shell.repo("renew", status=1)
     shell.passphrase = None
     assert "there is nobody to ask; use --passphrase-file" in shell.repo("renew", status=1)
     (shell.folder / "secret").write_text(PASSPHRASE + "\n")
     shell.repo("--passphrase-file", "secret", "renew")
+
+
+def test_what_a_program_wants_is_given_to_its_check(shell: Shell) -> None:
+    """Behind two dashes, as it would be typed for the program itself."""
+    shell.begin()
+    wants = b"import sys\nif sys.argv[1:] != ['--port', '3000']: sys.exit('which port?')\n"
+    shell.release("", content=wants + program("1.0"))
+    assert "which port?" in shell.repo("publish", "app.py", status=1)
+    assert "published: app-1.0-any.py" in shell.repo("publish", "app.py", "--", "--port", "3000")
+
+
+def test_what_is_purged_is_gone(shell: Shell) -> None:
+    """Revoked, and no longer served."""
+    shell.begin()
+    shell.repo("publish", shell.release("1.0"))
+    public = shell.folder / "overseer-repo" / "public"
+    assert list(public.glob("*.app-1.0-any.py"))
+    assert "revoked: app-1.0-any.py" in shell.repo("revoke", "1.0", "--purge")
+    assert not list(public.glob("*.app-1.0-any.py"))
+    assert "version 1.0 is not published; there is none" in shell.repo("revoke", "1.0", status=1)
+    assert "version 1.0 was revoked" in shell.repo("publish", "app.py", status=1)
+    assert "all is well" in shell.repo("verify", "--deep")
+
+
+def test_a_person_is_asked_and_sees_how_far_it_is(shell: Shell) -> None:
+    """On a terminal, and only there: the passphrase is asked for and not shown, and a bar is drawn."""
+    shell.release("", content=program("1.0") + b"#" * (3 << 20))
+    keys = [f"overseer-repo/keys/{key}.key: " for key in ("offline", "online")]
+    said = typed(shell, ["init", "app"], [keys[0], "confirmation: ", keys[1], "confirmation: "])
+    assert "made: the repository of app" in said
+    said += typed(shell, ["publish", "app.py"], keys)
+    assert "3.1/3.1 MB" in said
+    assert PASSPHRASE not in said
+
+
+def typed(shell: Shell, arguments: list[str], questions: list[str]) -> str:
+    """Run `overseer repo` on a terminal and answer its questions with the passphrase; return what is seen."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OVERSEER_")}
+    environ |= {"TERM": "xterm", "COLUMNS": "100"}
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "overseer", "repo", *arguments]
+    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    process = subprocess.Popen(command, cwd=shell.folder, env=environ, start_new_session=True, **ends)  # type: ignore[call-overload]
+    with process, open(ours, "r+b", buffering=0) as terminal:
+        os.close(theirs)
+        seen, at = "", 0
+        while select.select([terminal], [], [], PATIENCE)[0]:
+            try:
+                seen += terminal.read(4096).decode(errors="replace")
+            except OSError:  # its end, on a terminal
+                break
+            if questions and (found := seen.find(questions[0], at)) >= 0:
+                at = found + len(questions.pop(0))
+                terminal.write(PASSPHRASE.encode() + b"\n")
+        else:
+            process.kill()
+        assert process.wait() == 0, seen
+    assert not questions, seen
+    return seen
 
 
 def test_a_folder_that_makes_no_sense_is_told(shell: Shell) -> None:

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.contract.publishing import PASSPHRASE, Client
+from tests.contract.publishing import PASSPHRASE, Client, quick_key
 from tests.contract.test_publish_cli import shell  # noqa: F401 - a fixture
 
 from overseer.errors import PublishError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def begun(shell: Shell) -> Client:  # noqa: F811
     """Have a repository with a release, and a client that trusts its first root."""
-    shell.repo("init", "app")
+    shell.begin()
     shell.repo("publish", shell.release("1.0"))
     root = (shell.folder / "overseer-repo" / "root.json").read_bytes()
     client = Client(
@@ -38,8 +38,7 @@ def begun(shell: Shell) -> Client:  # noqa: F811
 
 def new_key(folder: Path, name: str) -> str:
     """Make a key as people do, with ssh-keygen; return its URI."""
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-a", "1", "-N", PASSPHRASE, "-C", name, "-f", name]
-    subprocess.run(command, check=True, cwd=folder)
+    quick_key(str(folder / name))
     return f"file:{name}"
 
 

@@ -1,12 +1,17 @@
-"""Places to publish to, all by the same stories: a folder, rsync, S3 (moto's server, run here)."""
+"""Places to publish to, all by the same stories: a folder, rsync, S3.
+
+The S3 server is moto's, started here, or the one that OVERSEER_TEST_S3 names (http://access:secret@host:port).
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import threading
+import uuid
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -57,15 +62,15 @@ def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
             (tmp_path / "there").mkdir()
             return f"rsync:{tmp_path / 'there'}"
         case _:
-            url = request.getfixturevalue("server").replace("access:secret@", "")
+            url = urlsplit(request.getfixturevalue("server"))
             for name, value in (
-                ("AWS_ENDPOINT_URL", url),
-                ("AWS_ACCESS_KEY_ID", "access"),
-                ("AWS_SECRET_ACCESS_KEY", "secret"),
+                ("AWS_ENDPOINT_URL", f"{url.scheme}://{url.hostname}:{url.port}"),
+                ("AWS_ACCESS_KEY_ID", url.username or ""),
+                ("AWS_SECRET_ACCESS_KEY", url.password or ""),
                 ("AWS_DEFAULT_REGION", "us-east-1"),
             ):
                 monkeypatch.setenv(name, value)
-            bucket = f"b{tmp_path.name.replace('_', '-').lower()}"[-60:].strip("-")
+            bucket = f"b{uuid.uuid4()}"
             boto3.client("s3", config=Config(s3={"addressing_style": "path"})).create_bucket(Bucket=bucket)
             return f"s3://{bucket}/apps/one"
 
@@ -232,3 +237,73 @@ def test_a_place_is_told_by_its_name(tmp_path: Path) -> None:
     """Relative folders are in the publisher's."""
     assert str(place_of("public", str(tmp_path))) == str(tmp_path / "public")
     assert str(place_of("rsync:web:/srv/app", os.fspath(tmp_path))) == "rsync:web:/srv/app/"
+
+
+class Cut(BaseException):
+    """The publisher is gone; like a kill, nothing catches it."""
+
+
+class Cutting:
+    """A place whose publisher is gone at one of the steps, before it or just after it."""
+
+    def __init__(self, place: Place, at: int, *, after: bool) -> None:
+        self.place = place
+        self.left = at
+        self.after = after
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the place's own, which may be cut."""
+        real = getattr(self.place, name)
+        if name not in ("create", "upload", "replace"):
+            return real
+
+        def step(*arguments: Any) -> Any:
+            self.left -= 1
+            if not self.left and not self.after:
+                raise Cut
+            done = real(*arguments)
+            if not self.left:
+                raise Cut
+            return done
+
+        return step
+
+
+@pytest.mark.parametrize(
+    "where", ["folder", "s3", pytest.param("rsync", marks=pytest.mark.long)], indirect=True
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_publisher_that_is_gone_at_any_step_is_not_noticed(
+    publisher: Callable[[str], Repository], tmp_path: Path, when: str
+) -> None:
+    """In a bucket and behind rsync as in a folder: the old state or the new, and the same again arrives."""
+    work = publisher("one")
+    work.begin()
+    place, client, there = work.place, client_of(work, tmp_path), set[str]()
+    for at in range(1, 20):
+        version = f"1.{at}"
+        made = candidate(tmp_path, version)
+        work.place = cast("Place", Cutting(place, at, after=when == "after"))
+        try:
+            publish(work, made, terms(version))
+        except Cut:
+            work.place = place
+        else:
+            break
+        assert client.refresh() in (there, there | {version})
+        publish(work, made, terms(version))
+        there.add(version)
+        assert client.refresh() == there
+    assert at >= 5  # the release, targets, snapshot, timestamp; and patches
+
+
+def test_steps_are_cut_where_they_are_said_to_be(tmp_path: Path) -> None:
+    """What cuts is tested as well: a test that could not fail would be none."""
+    (tmp_path / "p").mkdir()
+    place = Folder(str(tmp_path / "p"))
+    with pytest.raises(Cut):
+        Cutting(place, 1, after=False).create("1.root.json", b"{}")
+    assert place.names() == []
+    with pytest.raises(Cut):
+        Cutting(place, 1, after=True).create("1.root.json", b"{}")
+    assert place.names() == ["1.root.json"]

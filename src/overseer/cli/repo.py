@@ -62,6 +62,7 @@ def repo(ctx: click.Context, home: str, passphrase_file: str | None, keys: tuple
 
 def _secrets(path: str | None) -> Secrets:
     """Ask the file, the environment, then the person; never ask where nobody is."""
+    known: dict[str, str] = {}
 
     def ask(what: str) -> str:
         if path:
@@ -73,8 +74,11 @@ def _secrets(path: str | None) -> Secrets:
             raise PublishError(
                 f"{what}: there is nobody to ask; use --passphrase-file or the variable OVERSEER_PASSPHRASE"
             )
-        answer: str = click.prompt(what.capitalize(), hide_input=True, confirmation_prompt="new key" in what)
-        return answer
+        key = what.replace("the new key ", "")
+        if key not in known:
+            said = what[:1].upper() + what[1:]
+            known[key] = click.prompt(said, hide_input=True, confirmation_prompt="new key" in what)
+        return known[key]
 
     return ask
 
