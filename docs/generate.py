@@ -17,11 +17,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from tests.laws import laws as _laws  # noqa: F401 - enters the laws into the book
 from tests.laws.seen import LAWS, take
 from tests.laws.worlds import ALONE, PARKS, QUICK, RESTART, STOP, TWO, Universe, normal, possible
 
+from docs import command_line
 from overseer import config, machine
+from overseer.cli.repo import repo
 from overseer.facts import Action, Life, Phase, Stage
 
 if TYPE_CHECKING:
@@ -193,10 +196,24 @@ def _shown(name: str) -> str:
 
 # -- into the pages ----------------------------------------------------------------------------------------
 
+
+def repo_options() -> Iterator[str]:
+    """Tell the options of `overseer repo` itself."""
+    with click.Context(repo, info_name="overseer repo") as context:
+        yield from command_line.options(repo, context)
+
+
+def repo_commands() -> Iterator[str]:
+    """Tell every command of `overseer repo`."""
+    return command_line.commands(repo, "overseer repo")
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "options": options,
     "laws": laws,
     "transitions": transitions,
+    "repo_options": repo_options,
+    "repo_commands": repo_commands,
 }
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(\n<!-- end of \2 -->)", re.DOTALL)
 
