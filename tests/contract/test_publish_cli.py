@@ -142,6 +142,17 @@ def test_what_a_program_wants_is_given_to_its_check(shell: Shell) -> None:
     assert "published: app-1.0-any.py" in shell.repo("publish", "app.py", "--", "--port", "3000")
 
 
+def test_the_list_of_releases_is_signed_anew_before_it_expires(shell: Shell) -> None:
+    """Each problem names the command that mends it; the root's is signed by people."""
+    shell.begin()
+    said = shell.repo("verify", "--within", "1100", status=1)
+    assert "targets expires in" in said
+    assert "overseer repo renew --targets signs it anew" in said
+    assert "overseer repo root export signs it anew" in said
+    shell.repo("renew", "--targets")
+    assert "targets 2 expires" in shell.repo("verify")
+
+
 def test_what_is_purged_is_gone(shell: Shell) -> None:
     """Revoked, and no longer served."""
     shell.begin()

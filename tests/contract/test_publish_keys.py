@@ -200,7 +200,7 @@ def test_a_key_on_a_token_signs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -
     uri = "hsm:2?label=team"
     said = shell.repo("root", "export", "new", "--add", f"root={uri}")
     assert "services need the package cryptography" in said
-    shell.repo("rotate", "offline", "--new-key", uri)
+    assert "services need the package cryptography" in shell.repo("rotate", "offline", "--new-key", uri)
     (shell.folder / "overseer-repo" / "keys" / "offline.key").unlink()
     shell.repo("publish", shell.release("1.1"))
     assert client.refresh() == {"1.0", "1.1"}

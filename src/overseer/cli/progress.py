@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def bar(length: int) -> Iterator[Callable[[int], object]]:
-    """Give a function that is told how many more of `length` bytes have gone; it draws on standard error."""
+def bar(length: int) -> Iterator[tuple[Callable[[int], object], Callable[[str], object]]]:
+    """Give two functions, which draw on standard error.
+
+    The one is told how many more of `length` bytes have gone, the other in a sentence what goes on.
+    """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield (lambda _: None), (lambda _: None)
         return
     from rich.console import Console  # noqa: PLC0415 - slow to import
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
@@ -22,4 +25,4 @@ def bar(length: int) -> Iterator[Callable[[int], object]]:
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", total=length)
-        yield lambda more: shown.advance(task, more)
+        yield (lambda more: shown.advance(task, more)), shown.console.print

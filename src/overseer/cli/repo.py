@@ -232,8 +232,8 @@ def publish(  # noqa: PLR0917 - click's way
         min_from=min_from,
         notes=notes,
     )
-    with _bar(candidate.length) as progress:
-        outcome = do(repository, candidate, wanted, role=role, progress=progress)
+    with _bar(candidate.length) as (progress, tell):
+        outcome = do(repository, candidate, wanted, role=role, progress=progress, tell=tell)
     told = "published" if outcome.done else "published already"
     release = outcome.release
     click.echo(f"{told}: {release.target}, {release.length} bytes, {release.sha256[:12]}")

@@ -45,6 +45,7 @@ def rotate(ctx: click.Context, which: str, new_key: str | None, old: str | None,
     home, present = repository.home, repository.root()
     uri = absolute_key(new_key) if new_key else f"file:keys/{which}-{present.version + 1}.key"
     key = made_or_known(home.uri_of(uri), ctx.obj["secrets"])
+    _warn(uri, key)
     repository.ring.know(key, home.uri_of(uri))
     home.with_keys({key.keyid: uri}).save()
     gone = [old] if old else list(present.roles[PAIRS[which][1]].keyids)
@@ -93,8 +94,7 @@ def export(
     known: dict[str, Key] = {}
     for _, uri in map(_pair, add):
         known[uri] = keys.public(uri, ctx.obj["secrets"])
-        if keys.needs_cryptography(known[uri]):
-            click.echo(f"{uri} is no Ed25519 key: services need the package cryptography", err=True)
+        _warn(uri, known[uri])
     wish = roots.Wish(
         add=_by_role([(role, known[uri]) for role, uri in map(_pair, add)]),
         drop=_by_role([_pair(each) for each in remove]),
@@ -167,6 +167,8 @@ def delegate(
 
     repository = _open(ctx)
     known = [keys.public(uri, ctx.obj["secrets"]) for uri in uris]
+    for uri, key in zip(uris, known, strict=True):
+        _warn(uri, key)
     repository.change(
         lambda view: Change(
             files={}, targets={"targets": delegated(view.targets["targets"], team, known, paths, threshold)}
@@ -189,6 +191,14 @@ def _draft(repository: Repository, wish: object) -> Metadata[Root]:
     assert isinstance(wish, roots.Wish)
     expires = roots.expiry(datetime.now(UTC), repository.home.days["root"])
     return Signed(roots.draft(repository.root(), wish, expires=expires))
+
+
+def _warn(uri: str, key: Key) -> None:
+    """Say what a key asks of every service."""
+    from overseer.publish.keys import needs_cryptography  # noqa: PLC0415
+
+    if needs_cryptography(key):
+        click.echo(f"{uri} is no Ed25519 key: services need the package cryptography", err=True)
 
 
 def _read(file: str) -> Metadata[Root]:

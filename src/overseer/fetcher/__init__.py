@@ -9,7 +9,7 @@ from overseer.fetcher.func import Func
 from overseer.fetcher.github import GitHub
 from overseer.fetcher.http import HTTP
 from overseer.fetcher.legacy import Legacy
-from overseer.fetcher.offer import Download, Fetcher, LookAgain, Offer, Partial
+from overseer.fetcher.offer import Download, Fetcher, LookAgain, Offer, Partial, PatchOffer
 from overseer.fetcher.registry import adapt, from_url
 from overseer.fetcher.s3 import S3
 
@@ -26,6 +26,7 @@ __all__ = [
     "LookAgain",
     "Offer",
     "Partial",
+    "PatchOffer",
     "adapt",
     "from_url",
 ]

@@ -19,7 +19,7 @@ from overseer.updater import version as versions
 from overseer.updater.patch import LEAST, MOST, WORTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from overseer.publish.places import Place
 
@@ -46,7 +46,8 @@ def bases(found: Iterable[Released], new: Released, most: int) -> list[Released]
 class Workshop:
     """Makes patches to the file at `path`, each once, in a folder that is somebody else's to remove."""
 
-    def __init__(self, path: str, folder: str) -> None:
+    def __init__(self, path: str, folder: str, tell: Callable[[str], object]) -> None:
+        self._tell = tell
         self._path = path
         self._folder = folder
         self._new: bytes | None = None
@@ -58,6 +59,7 @@ class Workshop:
             return None
         path = os.path.join(self._folder, base.sha256)
         if base.sha256 not in self.made:
+            self._tell(f"the patch from {base.terms.version} is being made")
             if self._new is None:
                 self._new = _read(self._path)
             old = os.path.join(self._folder, f"{base.sha256}.old")

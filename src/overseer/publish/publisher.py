@@ -15,6 +15,8 @@ from overseer.publish.teams import nothing, refuse_foreign
 from overseer.trust import terms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from overseer.publish.candidate import Candidate
     from overseer.publish.patches import Made
     from overseer.publish.places import Progress
@@ -40,8 +42,11 @@ def publish(
     *,
     role: str = "targets",
     progress: Progress = lambda _: None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Outcome:
     """Publish a file under these terms, with patches from the last releases; once more, nothing happens.
+
+    `progress` is told how many more bytes were uploaded, `tell` in a sentence what takes long.
 
     Raises `PublishError` when the version is there with other bytes, or would go backwards.
     """
@@ -64,7 +69,7 @@ def publish(
     )
 
     with tempfile.TemporaryDirectory(prefix="overseer-patches-") as folder:
-        workshop = Workshop(candidate.path, folder)
+        workshop = Workshop(candidate.path, folder, tell)
 
         def decide(view: View) -> Change | None:
             if already(view.targets, new):
