@@ -46,6 +46,7 @@ def new_key(folder: Path, name: str) -> str:
 def test_a_key_is_rotated_and_clients_follow(shell: Shell, which: str) -> None:  # noqa: F811
     """The old key is good for nothing more, and what was published is there as before."""
     client = begun(shell)
+    quick_key(str(shell.folder / "overseer-repo" / "keys" / f"{which}-2.key"))  # as if it had been killed
     said = shell.repo("rotate", which)
     assert "root 1 becomes 2" in said
     assert client.refresh() == {"1.0"}
@@ -65,7 +66,7 @@ def test_a_lost_online_key_is_replaced_without_it(shell: Shell) -> None:  # noqa
     (shell.folder / "overseer-repo" / "keys" / "online.key").unlink()
     assert "cannot be used" in shell.repo("rotate", "online", status=1)
     assert client.refresh() == {"1.0"}
-    shell.repo("rotate", "online", "--lost")
+    shell.repo("rotate", "online", "--lost", "--new-key", new_key(shell.folder, "another"))
     assert client.refresh() == {"1.0"}
     shell.repo("renew")
 

@@ -270,7 +270,9 @@ class Cutting:
 
 
 @pytest.mark.parametrize(
-    "where", ["folder", "s3", pytest.param("rsync", marks=pytest.mark.long)], indirect=True
+    "where",
+    ["folder", pytest.param("s3", marks=pytest.mark.long), pytest.param("rsync", marks=pytest.mark.long)],
+    indirect=True,
 )
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_publisher_that_is_gone_at_any_step_is_not_noticed(
