@@ -109,10 +109,13 @@ def _public_of_service(scheme: str, rest: str) -> SSlibKey:
         case "gcpkms":
             return kinds.GCPSigner.import_(rest)[1]
         case "hv":
-            return kinds.VaultSigner.import_(rest.rpartition(":")[0] or rest)[1]
+            found, key = kinds.VaultSigner.import_(rest.partition("/")[0])
         case _:
             vault, _, name = rest.removeprefix("//").partition(".vault.azure.net/keys/")
-            return kinds.AzureSigner.import_(vault, name.partition("/")[0])[1]
+            found, key = kinds.AzureSigner.import_(vault, name.partition("/")[0])
+    if found != f"{scheme}:{rest}":  # the newest version is what was asked for its public half
+        raise PublishError(f"write {found}, with its version")
+    return key
 
 
 def signer(uri: str, key: Key, secrets: Secrets) -> Signer:
