@@ -8,6 +8,9 @@ import pty
 import select
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -159,6 +162,30 @@ def test_the_list_of_releases_is_signed_anew_before_it_expires(shell: Shell) -> 
     assert "overseer repo root export signs it anew" in said
     shell.repo("renew", "--targets")
     assert "targets 2 expires" in shell.repo("verify")
+
+
+def test_what_is_served_is_looked_at_where_clients_look(shell: Shell) -> None:
+    """A server that has not got the newest files, or nothing at all, is found out."""
+    shell.begin()
+    shell.repo("publish", shell.release("1.0"))
+    public = shell.folder / "overseer-repo" / "public"
+    handler = partial(SimpleHTTPRequestHandler, directory=public)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{served.server_port}/"
+        assert f"as a client sees {url}" in (said := shell.repo("verify", "--deep", "--url", url))
+        assert "all is well" in said
+        (release,) = public.glob("*.app-1.0-any.py")
+        release.write_bytes(b"x" * release.stat().st_size)
+        assert "does not have the digest that is signed" in shell.repo(
+            "verify", "--deep", "--url", url, status=1
+        )
+        release.unlink()
+        assert "has 0 bytes" in shell.repo("verify", "--url", url, status=1)
+        (public / "2.targets.json").unlink()
+        assert "2.targets.json is missing" in shell.repo("verify", "--url", url, status=1)
+        served.shutdown()
+    assert "could not be read" in shell.repo("verify", "--url", url, status=1)
 
 
 def test_what_is_purged_is_gone(shell: Shell) -> None:

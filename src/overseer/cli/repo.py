@@ -14,6 +14,7 @@ from overseer.errors import OverseerError, PublishError
 if TYPE_CHECKING:
     from overseer.publish.home import Home
     from overseer.publish.keys import Secrets
+    from overseer.publish.places import Place
     from overseer.publish.repository import Repository
 
 
@@ -297,8 +298,9 @@ def renew(ctx: click.Context, targets: bool) -> None:  # noqa: FBT001
     "--within", default=7.0, show_default=True, metavar="DAYS", help="A date nearer than this is a problem."
 )
 @click.option("--deep", is_flag=True, help="Read every file and compare its digest.")
+@click.option("--url", metavar="URL", help="Look there, where clients do: over HTTP, whatever is in between.")
 @click.pass_context
-def verify(ctx: click.Context, within: float, deep: bool) -> None:  # noqa: FBT001
+def verify(ctx: click.Context, within: float, deep: bool, url: str | None) -> None:  # noqa: FBT001
     """Look at the repository as a client does, and say what expires when; status 1 if anything is wrong."""
     from overseer.publish.audit import audit, fingerprint  # noqa: PLC0415
 
@@ -306,10 +308,9 @@ def verify(ctx: click.Context, within: float, deep: bool) -> None:  # noqa: FBT0
     root = repository.home.root
     assert root is not None
     now = datetime.now(UTC)
-    seen = audit(repository.place, root, within=within, deep=deep, now=now)
-    click.echo(
-        f"root {fingerprint(root)[:12]} of {repository.home.name}, as a client sees {repository.place}:"
-    )
+    place = _site(url) if url else repository.place
+    seen = audit(place, root, within=within, deep=deep, now=now)
+    click.echo(f"root {fingerprint(root)[:12]} of {repository.home.name}, as a client sees {place}:")
     for each in seen.expiries:
         click.echo(
             f"{each.role} {each.version} expires {each.expires:%Y-%m-%d}, in {each.days(now):.0f} days"
@@ -320,6 +321,12 @@ def verify(ctx: click.Context, within: float, deep: bool) -> None:  # noqa: FBT0
     if seen.problems:
         raise SystemExit(1)
     click.echo("all is well")
+
+
+def _site(url: str) -> Place:
+    from overseer.publish.site import Site  # noqa: PLC0415 - urllib3 is slow to import
+
+    return Site(url)
 
 
 def _bar(length: int) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tuf.api.exceptions import DownloadHTTPError, RepositoryError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from overseer.errors import PublishError
@@ -107,7 +107,7 @@ def _walk(place: Place, root: bytes) -> Iterator[str]:
                 folder, "place:", fetcher=_Fetcher(place), config=UpdaterConfig(), bootstrap=root
             )
             client.refresh()
-        except (RepositoryError, PublishError, DownloadHTTPError, OSError, ValueError) as error:
+        except (RepositoryError, DownloadError, PublishError, OSError, ValueError) as error:
             yield f"a client cannot take it: {error or type(error).__name__}"
 
 
