@@ -24,6 +24,7 @@ from overseer.errors import (
 from overseer.launch import is_supported
 from overseer.program.draining import Draining
 from overseer.program.listener import Listener
+from overseer.program.shelf import Stored
 from overseer.program.state import DISABLED_STATE, State
 from overseer.version import VERSION
 from overseer.voice import prepare as _prepare
@@ -47,6 +48,7 @@ __all__ = [
     "ProtocolError",
     "State",
     "StoreError",
+    "Stored",
     "Unsigned",
     "__version__",
     "is_supported",

@@ -21,6 +21,7 @@ from overseer.launch import IN_PLACE, bind, launch
 from overseer.program.draining import Draining
 from overseer.program.link import Link, be_deaf, outlive
 from overseer.program.listener import listener_of
+from overseer.program.shelf import Shelf
 from overseer.program.state import State, digest
 from overseer.settings import to_data
 
@@ -125,7 +126,7 @@ def _fall_back(config: Config) -> Callable[[], None]:
     return lambda: _run_program(config, state)
 
 
-def _be_program(config: Config, mine: role.Role) -> None:
+def _be_program(config: Config, mine: role.Role) -> None:  # noqa: C901 - of short functions, each for the link
     global _link  # noqa: PLW0603 - restart() is a function of the module, as in the original
     _link = link = Link(mine.channel)
     draining = Draining()
@@ -149,6 +150,8 @@ def _be_program(config: Config, mine: role.Role) -> None:
     def heard(word: wire.Word) -> None:
         if word["type"] == "drain":
             draining.begin("asked to by the master")
+        elif word["type"] == "stored":
+            shelf.arrived(str(word["name"]), str(word["data"]), int(word["fd"]))
         elif word["type"] == "answer" and word.get("outcome") == "failed":
             _log.warning("the restart that was asked for failed: %s", word.get("detail"))
 
@@ -158,6 +161,7 @@ def _be_program(config: Config, mine: role.Role) -> None:
         outlive(config.terminate_timeout)
 
     listeners = _listeners(fds, config, draining, used)
+    shelf = Shelf(link, draining)
     state = _state(
         config,
         draining,
@@ -167,6 +171,7 @@ def _be_program(config: Config, mine: role.Role) -> None:
         generation=int(welcome["generation"]),
         worker=int(welcome["worker"]),
         say=say,
+        shelf=shelf,
     )
     _heed_signals(link)
     link.listen(heard, lost, lambda number: _signalled(draining, link, number))

@@ -111,6 +111,7 @@ class Channel:
         self.sock = sock
         self.lines = Lines(rest)
         self.fds: list[int] = []
+        self.takes = False  # descriptors, whether asked for or not; one that gets lost is a Malformed
         self.ended = False  # the other side sends no more
         self.unsent = len(queued)  # bytes that wait for the socket
         self._out: list[tuple[bytes, Sequence[int]]] = [(queued, ())] if queued else []
@@ -165,7 +166,7 @@ class Channel:
         Raises `ProtocolError` when some of them got lost, because this process may not have more.
         """
         try:
-            data = self._read_with_fds() if with_fds else self.sock.recv(_CHUNK)
+            data = self._read_with_fds() if with_fds or self.takes else self.sock.recv(_CHUNK)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError:  # ECONNRESET: it went away with words of ours unread
@@ -178,6 +179,8 @@ class Channel:
         for fd in fds:
             os.set_inheritable(fd, False)
         self.fds += fds
+        if flags & socket.MSG_CTRUNC and self.takes:
+            return data  # whoever misses one says so
         if flags & socket.MSG_CTRUNC:
             limit = os.sysconf("SC_OPEN_MAX")
             raise ProtocolError(
@@ -190,16 +193,26 @@ class Channel:
         """Read what is still there of somebody who has gone: no more than a socket holds."""
         for _ in range(_HELD // _CHUNK):
             try:
-                data = self.sock.recv(_CHUNK)
+                data = self._read_with_fds() if self.takes else self.sock.recv(_CHUNK)
             except OSError:
                 return
             if not data:
                 return
             yield self.lines.feed(data)
 
+    def drop_fds(self) -> None:
+        """Close descriptors that no word has asked for, unless such a word is still on its way."""
+        if self.fds and (not self.lines.rest or len(self.fds) > MAX_FDS):
+            for fd in self.fds:
+                os.close(fd)
+            self.fds.clear()
+
     def close(self) -> None:
         """Close this end; the other side reads the end of the stream."""
         self.sock.close()
+        if self.takes:
+            self.lines.rest = b""
+            self.drop_fds()
 
 
 def name_channel(fd: int) -> str:

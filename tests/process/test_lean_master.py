@@ -53,7 +53,17 @@ def test_the_master_imports_nothing_but_the_standard_library_and_its_own(importe
     others = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names) - {"overseer"}
     assert others == set()
     rooms = {name.split(".")[1] for name in imported if name.startswith("overseer.")}
-    shared = {"values", "errors", "facts", "machine", "wire", "addresses", "sockets", "settings", "version"}
+    shared = {
+        "values",
+        "errors",
+        "facts",
+        "machine",
+        "wire",
+        "addresses",
+        "sockets",
+        "settings",
+        "version",
+    } | {"notify"}
     assert {"machine", "wire", "master"} <= rooms <= shared | {"master"}
 
 

@@ -80,7 +80,6 @@ def test_a_part_of_pyproject_toml_will_do(tmp_path: Path, monkeypatch: pytest.Mo
         ("drain_signal = 'TERMINATE'", "overseer.toml, line 1: drain_signal: 'TERMINATE' is no signal"),
         ("[workers]\nx = 1", "overseer.toml, line 1: workers: {'x': 1} is not a whole number"),
         ("ready = 'soon'", "overseer.toml, line 1: ready: 'soon' is neither alive nor notify"),
-        ("fetch = 'http://x'", "unsigned: is not set"),
         ("name = 'a/b'", "overseer.toml, line 1: name: 'a/b' is no name"),
         ("workers = ", "overseer.toml: is not TOML: Invalid value (at end of document)"),
     ],

@@ -17,8 +17,20 @@ from typing import Any
 from overseer.errors import ConfigError
 from overseer.foreign.options import Options
 
-NOT_IN_A_FILE = frozenset({"program", "pre_upgrade", "fetcher", "trust"})
-"""Fields of `Config` that are no data."""
+NOT_IN_A_FILE = frozenset(
+    [
+        "program",
+        "required",
+        "pre_upgrade",
+        "fetcher",
+        "trust",
+        "min_fetch_interval",
+        "allow_downgrade",
+        "max_boot_attempts",
+        "no_restart_after_fetch",
+    ]
+)
+"""Fields of `Config` that are no data, or that are about releases, which a foreign program has not."""
 
 KNOWN = tuple(field.name for field in fields(Options) if field.name not in NOT_IN_A_FILE)
 """What may be asked for, in a file and on the command line."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from overseer import places
-from overseer.config import Config, Unsigned
+from overseer.config import Config
 from overseer.errors import ConfigError
 from overseer.foreign.placeholders import check
 from overseer.settings import Foreign
@@ -49,10 +49,6 @@ class Options(Config):
     """Where to run; resolved anew by each generation, so that it may be a link to the current release."""
     blocking: bool = False
     """Hand the listeners over in blocking mode, for simple programs that wait in accept(2)."""
-    fetch: str = ""
-    """Where new releases of the executable come from, as a URL."""
-    unsigned: bool = False
-    """Take releases unverified: whoever can write to the source may run code here."""
 
     def __post_init__(self) -> None:
         """Check what is special here, then everything else."""
@@ -60,15 +56,6 @@ class Options(Config):
         if not self.command:
             raise ConfigError("command", "is missing; give it after --, as in overseer run -- ./server")
         object.__setattr__(self, "name", self.name or places.name_of(self.command[0]))
-        if self.fetch:
-            object.__setattr__(self, "fetcher", self.fetch)
-            if not self.unsigned:
-                raise ConfigError(
-                    "unsigned",
-                    "is not set, and fetch is: releases would be executed unverified. Set it if whoever can "
-                    "write to the source may run code here",
-                )
-            object.__setattr__(self, "trust", Unsigned())
         self._check_foreign()
         super().__post_init__()
 

@@ -34,7 +34,7 @@ def play(config: str, given: Mapping[str, Any]) -> NoReturn:
         raise NotSupportedError(f"overseer run has no part {mine.part!r}")
     options = read()
     shim.find_executable(options)
-    launch(options, _command(options))
+    launch(options, _command())
 
 
 def options_of(document: Document | None, given: Mapping[str, Any]) -> Options:
@@ -62,7 +62,7 @@ def option_of(field: str) -> str:
     return singular.get(field, field.replace("_", "-"))
 
 
-def _command(options: Options) -> Command:
-    """How the shim is started again, for whatever command: the name of the service is the program's."""
+def _command() -> Command:
+    """How the shim is started again, for whatever command."""
     this = this_command()
-    return Command(this.argv, this.args, "", "foreign") if not options.fetch else this
+    return Command(this.argv, this.args, "", "foreign")

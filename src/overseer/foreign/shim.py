@@ -52,7 +52,7 @@ def become_program(channel: int, read: Callable[[], Options], edition: dict[str,
             raise SystemExit(0)
         welcome, fds = let_in
         argv, environ = _prepare(options, welcome, fds, variables)
-        channel = _place(fds, channel, blocking=options.blocking)
+        channel = _place(fds, channel, len(options.listens_on), blocking=options.blocking)
     except ConfigError as error:
         raise SystemExit(_fail(channel, str(error), os.EX_CONFIG)) from None
     except OSError as error:
@@ -78,8 +78,9 @@ def _prepare(
     environ = {name: told for name, told in os.environ.items() if name not in _NOT_OURS}
     environ |= variables
     known = names(options.listens_on)
+    stored = [str(name) for name in welcome.get("stored", ())]
     told = {"generation": str(welcome["generation"]), "worker": str(welcome["worker"])}
-    socks = [socket.socket(fileno=os.dup(fd)) for fd in fds]
+    socks = [socket.socket(fileno=os.dup(fd)) for fd in fds[: len(known)]]  # what is stored may be no socket
     try:
         argv = [fill(text, socks, known, told) for text in options.command]
         url = fill(options.ready_url, socks, known, told)
@@ -98,7 +99,7 @@ def _prepare(
         environ |= {
             "LISTEN_FDS": str(len(fds)),
             "LISTEN_PID": str(os.getpid()),
-            "LISTEN_FDNAMES": ":".join(known),
+            "LISTEN_FDNAMES": ":".join([*known, *stored]),
         }
     return argv, environ
 
@@ -111,7 +112,7 @@ def find_executable(options: Options) -> None:
         raise ConfigError("command", f"{options.command[0]} is not found, or cannot be executed")
 
 
-def _place(fds: Sequence[int], channel: int, *, blocking: bool) -> int:
+def _place(fds: Sequence[int], channel: int, listeners: int, *, blocking: bool) -> int:
     """Move descriptors to 3 and on, where sd_listen_fds(3) has them; all others are closed by execve.
 
     Return where the channel is now: it must not lie in their way.
@@ -121,7 +122,7 @@ def _place(fds: Sequence[int], channel: int, *, blocking: bool) -> int:
     moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in fds]
     for at, fd in enumerate(moved, FIRST_FD):
         os.dup2(fd, at, inheritable=True)
-        if blocking:
+        if blocking and at - FIRST_FD < listeners:
             os.set_blocking(at, True)
     return spare
 

@@ -15,6 +15,7 @@ from overseer.facts import World
 from overseer.master import memory
 from overseer.master.children import Child, Children
 from overseer.master.control import Control
+from overseer.master.fdstore import FdStore
 from overseer.master.journal import Journal
 from overseer.master.listening import Listening
 from overseer.master.signals import Signals
@@ -56,6 +57,7 @@ class Estate:
         )
         for n, texts in state["users"].items():
             self.listening.claim(int(n), texts)
+        self.fdstore = FdStore(state.get("stored", ()))
         self.folder: str = state.get("folder", "")
         self.interrupted: bool = state.get("interrupted", False)  # the next SIGINT is the second
         self.owed: list[int] = list(state.get("owed", ()))  # signals for whoever serves next
@@ -77,6 +79,7 @@ class Estate:
     def _adopt(self, left: dict[str, Any]) -> None:
         sock = _socket(left["channel"])
         channel = wire.Channel(sock, left["rest"].encode("latin-1"), left["queued"].encode("latin-1"))
+        channel.fds = list(left.get("fds", ()))
         child = Child(left["pid"], channel, left["born"], leads=left["leads"])
         for name in _KEPT:
             setattr(child, name, left.get(name, getattr(child, name)))
@@ -113,6 +116,7 @@ class Estate:
             "sockets": [
                 [text, sock.fileno(), sockets.file_of(sock)] for text, sock in self.listening.bound()
             ],
+            "stored": self.fdstore.as_state(),
             "users": {str(n): texts for n, texts in self.listening.users().items()},
             "children": [self._leave(child) for child in self.children.by_pid.values()],
             "control": self._leave_control(),
@@ -132,6 +136,7 @@ class Estate:
             "channel": child.channel.fileno(),
             "rest": _text(child.channel.lines.rest),
             "queued": _text(child.channel.queued),
+            "fds": child.channel.fds,
             "born": child.born,
             "leads": child.leads,
             "updates": self.updating.generation,
@@ -143,6 +148,8 @@ class Estate:
         """Return every descriptor the next master needs."""
         found = [sock.fileno() for _, sock in self.listening.bound()]
         found += [child.channel.fileno() for child in self.children.by_pid.values()]
+        found += [entry.fd for entry in self.fdstore.entries]
+        found += [fd for child in self.children.by_pid.values() for fd in child.channel.fds]
         found += [child.mail.fileno() for child in self.children.by_pid.values() if child.mail]
         if self.updating.lock is not None:
             found.append(self.updating.lock)
@@ -198,6 +205,7 @@ class Estate:
                 for g in world.generations
             ],
             "sockets": [text for text, _ in self.listening.bound()],
+            "stored": len(self.fdstore.entries),
             "updater": self.updating.child.pid if self.updating.child else None,
         }
 

@@ -19,6 +19,8 @@ from math import inf
 from overseer import notify
 from overseer.facts import Extended, Life, Ready
 from overseer.master.children import descendants
+from overseer.master.fdstore import Entry
+from overseer.master.hearing import keep
 from overseer.master.journal import DEBUG, INFO, WARNING
 
 TYPE_CHECKING = False
@@ -77,11 +79,21 @@ def read(estate: Estate, child: Child) -> Iterator[Event]:
         except OSError:
             return
         fds, sender = _unpack(rights)
+        for fd in fds:
+            os.set_inheritable(fd, False)
         try:
             if flags & socket.MSG_CTRUNC:
                 estate.journal.say(f"{child.name} sent more descriptors than could be taken", WARNING)
             elif _may_speak(child, sender):
-                yield from _hear(estate, child, notify.parse(data))
+                said = notify.parse(data)
+                yield from _hear(estate, child, said)
+                if said.remove:
+                    estate.fdstore.remove(said.name)
+                while said.store and fds:
+                    owner = (child.generation, child.worker)
+                    keep(
+                        estate, child, Entry(fds.pop(0), said.name, "", owner, polled=said.poll), by_file=True
+                    )
             else:
                 estate.journal.say(
                     f"a notice for {child.name} came from pid {sender[0]}, uid {sender[1]}: left out", WARNING

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from overseer import wire
 from overseer.errors import AddressError, ConfigError
 from overseer.facts import Asked, Event, Failed, Hello, Ready, Staged, Wish
+from overseer.master.fdstore import Entry
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
+from overseer.notify import is_name
 from overseer.settings import from_data
 
 TYPE_CHECKING = False
@@ -44,13 +48,29 @@ def hear_worker(  # noqa: PLR0911 - a table
             child.said_fail = True
             estate.journal.say(f"{child.name} says that it will not do: {reason[:_TOLD]}", WARNING)
             return Failed(n, reason[:_TOLD])
+        case {"type": "store", "name": str(name), "data": str(data)} if child.channel.fds:
+            fd, owner = child.channel.fds.pop(0), (n, w)
+            keep(estate, child, Entry(fd, name, data, owner, polled=bool(word.get("poll", True))))
+        case {"type": "unstore", "name": str(name)}:
+            estate.fdstore.remove(name, (n, w))
         case {"type": "restart"}:  # any number of them between two starts is one request
             return Asked(f"p{child.pid}", Wish.RESTART)
         case {"type": "stop"}:
             return Asked("", Wish.STOP)
         case _:
             _count(estate, child, word)
-            return None
+    return None
+
+
+def keep(estate: Estate, child: Child, entry: Entry, *, by_file: bool = False) -> None:
+    """Store a descriptor for the generation after, and say so if that cannot be."""
+    if not is_name(entry.name):
+        os.close(entry.fd)
+        why = "it has no name that could be passed on"
+    else:
+        why = estate.fdstore.put(entry, by_file=by_file)
+    if why:
+        estate.journal.say(f"{child.name} stored {entry.name[:80]!r}, which is not kept: {why}", WARNING)
 
 
 def _hello(

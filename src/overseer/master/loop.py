@@ -40,7 +40,7 @@ from overseer.facts import (
     Tick,
     Wish,
 )
-from overseer.master import foreign, hearing, succession
+from overseer.master import fdstore, foreign, hearing, succession
 from overseer.master import signals as signalling
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
 from overseer.master.operators import ANEW, Operators
@@ -77,6 +77,8 @@ class Master:
             estate.signals.take(*signalling.TERMINAL)
         self._apply(estate.settings.get(self._serving(), estate.launched))
         self._watch.add(estate.signals, self._take_signals)
+        if estate.fdstore.fileno() >= 0:
+            self._watch.add(estate.fdstore, estate.fdstore.sweep)
         for child in estate.children.by_pid.values():
             self._listen_to(child)
         self._operators = Operators(estate, self._watch, self._feed, self._renew)
@@ -99,6 +101,7 @@ class Master:
             self._watch.wait(None if alarm == inf else max(0.0, alarm - now))
             foreign.watch_over(self.estate, time.monotonic())
             self._feed(Tick())
+            fdstore.hand_over(self.estate)
             self.estate.journal.flush()
         self._say(f"exits: {machine.ending(self.estate.world.status)}", DEBUG)
         world = self.estate.world
@@ -202,6 +205,7 @@ class Master:
         child.hurry_company()
 
     def _listen_to(self, child: Child) -> None:
+        child.channel.takes = child.generation > 0
         self._watch.add_channel(child.channel, lambda words: self._hear(child, words or []))
         if child.mail:
             self._watch.add(child.mail, lambda: self._read_mail(child))
@@ -215,6 +219,7 @@ class Master:
         for word in words:
             if event := hear(self.estate, child, word):
                 self._feed(event)
+        child.channel.drop_fds()
         if hearing.is_tiresome(child):
             self._watch.mute(child.channel)
 
@@ -288,12 +293,15 @@ class Master:
         child.let_in = True
         fds = [sock.fileno() for sock in self.estate.listening.of(child.generation)]
         release = next(g.release for g in self.estate.world.generations if g.number == child.generation)
-        word = {"generation": child.generation, "worker": child.worker, "release": release, "fds": len(fds)}
+        word = {"generation": child.generation, "worker": child.worker, "release": release}
         how = foreign.settings_of(self.estate, child)
         if how.runs and (mail := foreign.open_mail(child)):
             word["notify"], child.watchdog = foreign.name_of(mail), how.watchdog
             self._watch.add(mail, lambda: self._read_mail(child))
-        child.channel.send({"type": "welcome", **word}, fds[: wire.MAX_FDS])
+        if how.runs:
+            stored, word["stored"] = fdstore.give_all(self.estate, child)
+            fds += stored
+        child.channel.send({"type": "welcome", **word, "fds": len(fds)}, fds[: wire.MAX_FDS])
         for at in range(wire.MAX_FDS, len(fds), wire.MAX_FDS):
             child.channel.send({"type": "listeners"}, fds[at : at + wire.MAX_FDS])
 

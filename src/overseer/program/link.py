@@ -42,6 +42,7 @@ class Link:
             self._channel = wire.Channel(sock)
         self._lock = threading.Lock()
         self._unsaid: deque[Word] = deque()
+        self._early: list[Word] = []
         self._heeded: dict[int, Handler] = {}
         self._open_wake_up()
         self._numbers = itertools.count(1)
@@ -84,6 +85,7 @@ class Link:
         assert channel is not None
         self.say(hello)
         welcome: Word | None = None
+        early: list[Word] = []  # came with the welcome, and are for later
         while True:
             poll = select.poll()
             poll.register(channel.fileno(), select.POLLIN | (select.POLLOUT if channel.wants_write else 0))
@@ -97,9 +99,15 @@ class Link:
                     raise ProtocolError(f"the master sent {word}")
                 if word["type"] == "drain":
                     return None
-                welcome = word if word["type"] == "welcome" else welcome
+                if word["type"] == "welcome":
+                    welcome = word
+                elif word["type"] == "stored":
+                    early.append(word)
             if welcome and len(channel.fds) >= int(welcome["fds"]):
-                return welcome, channel.fds
+                count = int(welcome["fds"])
+                listeners, channel.fds = channel.fds[:count], channel.fds[count:]
+                self._early = early
+                return welcome, listeners
 
     def listen(
         self, heard: Callable[[Word], None], lost: Callable[[], None], signalled: Callable[[int], None]
@@ -107,6 +115,8 @@ class Link:
         """Start the thread that waits for the master's words, for its end, and for `signal_came`."""
 
         def wait(usual: set[int]) -> None:
+            for word in self._early:
+                self._tell(word, heard)
             poll = select.poll()
             poll.register(self._reader, select.POLLIN)
             while True:
@@ -139,13 +149,38 @@ class Link:
             self._speak()
         if not mask & ~select.POLLOUT:
             return True
-        words = self._channel.receive()
+        words = self._channel.receive(with_fds=True)
         for word in words or []:
             if isinstance(word, wire.Malformed):
                 _log.warning("the master sent %s", word)
             else:
-                heard(word)
+                self._tell(word, heard)
         return words is not None
+
+    def _tell(self, word: Word, heard: Callable[[Word], None]) -> None:
+        """Tell a word; one that brings a descriptor has it as `fd`."""
+        if word["type"] == "stored":
+            if not (self._channel and self._channel.fds):
+                _log.warning("a stored descriptor was lost: this process may not have more open files")
+                return
+            word = {**word, "fd": self._channel.fds.pop(0)}
+        heard(word)
+
+    def hand(self, word: Word, fd: int) -> bool:
+        """Tell the master something with a descriptor, and wait until it is on its way; False without one."""
+        with self._lock:
+            while self._unsaid:
+                self._send(self._unsaid.popleft())
+            if self._channel is None:
+                return False
+            self._channel.send(word, [fd])
+            while self._channel.wants_write:
+                poll = select.poll()
+                poll.register(self._channel.fileno(), select.POLLOUT)
+                poll.poll()
+                self._channel.flush()
+        self._speak()
+        return True
 
     def say(self, word: Word) -> None:
         """Tell the master something; nothing happens where there is none."""

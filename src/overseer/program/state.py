@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from overseer.errors import ConfigError
 from overseer.program.draining import Draining
+from overseer.program.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from overseer.program.listener import Listener
+    from overseer.program.shelf import Stored
 
 
 def _nothing(*_: object) -> None:
@@ -51,6 +54,8 @@ class State:
     """Set when the program shall finish what it has and leave; see `Draining`."""
     say: Callable[[str, str], None] = field(default=_nothing, repr=False)
     """How `ready` and `fail` reach the master."""
+    shelf: Shelf = field(default_factory=lambda: Shelf(None, Draining()), repr=False)
+    """How `store` and its sisters reach the master's store of descriptors."""
 
     @property
     def listener(self) -> Listener:
@@ -80,6 +85,30 @@ class State:
     def on_drain(self, callback: Callable[[], object]) -> None:
         """Have `callback()` called when draining starts, in a thread of overseer; at once if it has."""
         self.draining.call(callback)
+
+    def store(self, file: Any, name: str, data: bytes = b"") -> bool:
+        """Have the master keep a copy of a socket (or another file) for the next generation.
+
+        It is handed over, with its name and up to 48 KiB of data, when this generation drains or has gone;
+        before, it is only kept. The same name again replaces it. Return whether there is a master to keep it.
+        """
+        return self.shelf.store(file, name, data)
+
+    def unstore(self, name: str) -> None:
+        """Take it back: the master closes its copy. Whoever takes over what was stored says so, too."""
+        self.shelf.unstore(name)
+
+    @property
+    def stored(self) -> Sequence[Stored]:
+        """What earlier generations have left, as far as it has come: see `on_stored`."""
+        return self.shelf.there()
+
+    def on_stored(self, callback: Callable[[Stored], object]) -> None:
+        """Have `callback(stored)` called for everything handed over to this worker, past and to come.
+
+        In a thread of overseer; for what is here already, at once.
+        """
+        self.shelf.call(callback)
 
 
 def digest(path: str) -> str:

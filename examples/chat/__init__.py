@@ -1,0 +1,1 @@
+"""A chat whose connections live across upgrades."""
