@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Most tests wait for processes: four at a time are quicker than two cores would let one expect.
 SIDE_BY_SIDE := -n 4 --dist worksteal
+QUICK := -m "not long and not walk"
 
 .PHONY: help machine setup check lint laws test long mutants long-enough demo bench bench-upgrade bench-patch docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -10,13 +11,13 @@ setup: .venv/ready  ## put everything that is needed into .venv
 machine:  ## what the proofs want of the operating system: real servers and tools (Debian, as root)
 	sh tests/machine.sh
 check: lint  ## ruff, mypy, layers, unit stories and laws
-	$(BIN)/pytest -m "not long" $(SIDE_BY_SIDE) tests/unit tests/laws tests/test_layers.py
+	$(BIN)/pytest $(QUICK) $(SIDE_BY_SIDE) tests/unit tests/laws tests/test_layers.py
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 laws: setup  ## walk every reachable world within a bound, and print how many there are
-	$(BIN)/pytest -s -m "not long" tests/laws/test_every_reachable_world.py
+	$(BIN)/pytest -s -m walk
 test: setup  ## the quick suite: under three minutes
-	$(BIN)/pytest -m "not long" $(SIDE_BY_SIDE)
+	$(BIN)/pytest $(QUICK) $(SIDE_BY_SIDE)
 long: setup  ## the long proofs: soaks, exhaustive searches, mutations
 	$(BIN)/pytest -m long
 mutants: setup  ## seed the heart with faults and see stories and laws catch them: five minutes

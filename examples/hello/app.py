@@ -18,6 +18,11 @@ from overseer import fetcher
 BUILD_ID = "0"
 
 
+def say(line: str) -> None:
+    """Print a line in one write: generations share the terminal, and may tell at the same time."""
+    print(f"{line}\n", end="", flush=True)
+
+
 def program(state: overseer.State) -> None:
     """Serve until it is time to leave, then finish what is open."""
 
@@ -39,10 +44,10 @@ def program(state: overseer.State) -> None:
     server.daemon_threads = False
     server.socket = state.listener
     state.on_drain(server.shutdown)
-    print(f"app#{BUILD_ID} ({state.id[:12]}) listening...", flush=True)
+    say(f"app#{BUILD_ID} ({state.id[:12]}) listening...")
     server.serve_forever(poll_interval=0.05)
     server.server_close()  # waits for the requests that are open
-    print(f"app#{BUILD_ID} ({state.id[:12]}) exiting...", flush=True)
+    say(f"app#{BUILD_ID} ({state.id[:12]}) exiting...")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 from bench.load import Fresh, Late, LoadProcess, Plan
 
+from examples.hello.app import say
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,7 +41,7 @@ def build(number: str, target: Path) -> None:
     fresh = target.with_suffix(".tmp")
     fresh.write_text(text)
     fresh.replace(target)
-    print(f"BUILT APP ({number})", flush=True)
+    say(f"BUILT APP ({number})")
 
 
 def ask(port: int, seconds: float = 0) -> str:
@@ -82,7 +84,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="overseer-demo-"))
     port = free_port()
     build(BUILDS[0], folder / "app.py")
-    print("RUNNING APP", flush=True)
+    say("RUNNING APP")
     command = [sys.executable, "app.py", f"127.0.0.1:{port}"]
     app = subprocess.Popen(command, cwd=folder)
     slow: list[threading.Thread] = []
@@ -99,7 +101,7 @@ def tell(folder: Path, port: int, app: subprocess.Popen[bytes], slow: list[threa
     """Upgrade three times under load, with a slow request open each time."""
 
     def ask_slowly() -> None:
-        print(ask(port, SLOW), flush=True)
+        say(ask(port, SLOW))
 
     until(partial(answers, port, BUILDS[0]), "the first build serves")
     plan = Plan(kinds=(Fresh(rate=RATE), Late(rate=RATE / 10)), seconds=None)
@@ -108,11 +110,11 @@ def tell(folder: Path, port: int, app: subprocess.Popen[bytes], slow: list[threa
         for number in BUILDS[1:]:
             slow.append(threading.Thread(target=ask_slowly))
             slow[-1].start()
-            print(ask(port), flush=True)
+            say(ask(port))
             build(number, folder / "app_next.py")
             until(partial(answers, port, number), f"build {number} serves")
             until(partial(is_published, folder / "app.py", number), f"build {number} is current")
-        print(ask(port), flush=True)
+        say(ask(port))
         for request in slow:
             request.join()
         report = load.stop()

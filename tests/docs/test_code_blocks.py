@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +14,7 @@ from tests.docs.places import Places
 from tests.docs.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 BLOCKS = blocks()
 SESSIONS = ("sh", "console")
@@ -34,31 +31,8 @@ PAGES = {
 }
 TYPED = {page: found for page, found in PAGES.items() if any(b.language in SESSIONS for b in found)}
 
-Running = dict[str, Future[None]]
-
-
-@pytest.fixture(scope="module")
-def running(request: pytest.FixtureRequest) -> Iterator[Running]:
-    """Begin everything slow that was asked for at once: it mostly waits, so a few at a time fit."""
-    work = {block.name: (_run_program, block) for block in PROGRAMS}
-    todo: dict[str, tuple[object, object]] = {**work, **{page: (_follow, page) for page in TYPED}}
-    asked = {item.callspec.id for item in request.session.items if hasattr(item, "callspec")}
-    with tempfile.TemporaryDirectory(prefix="docs-") as folder, ThreadPoolExecutor(4) as pool:
-        yield {
-            name: pool.submit(run, given, _fresh(folder, at))  # type: ignore[arg-type]
-            for at, (name, (run, given)) in enumerate(todo.items())
-            if name in asked
-        }
-
-
-def _fresh(folder: str, number: int) -> Path:
-    path = Path(folder) / str(number)
-    path.mkdir()
-    return path
-
-
-def _run_program(block: Block, folder: Path) -> None:
-    programs.run_program(block, folder)
+SLOW = {f"docs/howto/{name}.md" for name in ("lost-keys", "sign-together", "publish", "small-updates")}
+"""Pages with dozens of commands that each derive keys from passphrases."""
 
 
 def _follow(page: str, folder: Path) -> None:
@@ -79,9 +53,9 @@ def test_a_block_can_be_verified(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.name)
-def test_a_program_does_what_its_page_says(block: Block, running: Running) -> None:
+def test_a_program_does_what_its_page_says(block: Block, tmp_path: Path) -> None:
     """It is run as a real process: it serves, restarts, upgrades, as its nature or its comment says."""
-    running[block.name].result()
+    programs.run_program(block, tmp_path)
 
 
 @pytest.mark.parametrize("block", SNIPPETS, ids=lambda block: block.name)
@@ -90,12 +64,14 @@ def test_a_snippet_runs(block: Block, tmp_path: Path) -> None:
     programs.run_snippet(block.text, tmp_path)
 
 
-@pytest.mark.parametrize("page", TYPED)
-def test_the_commands_of_a_page_do_what_it_shows(page: str, running: Running) -> None:
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.long] if page in SLOW else []) for page in TYPED]
+)
+def test_the_commands_of_a_page_do_what_it_shows(page: str, tmp_path: Path) -> None:
     """They are typed into one terminal, in order, and what the page shows is seen there."""
     if absent := set[str]().union(*(missing(b) for b in TYPED[page] if b.language == "console")):
         pytest.skip(f"this machine has no {', '.join(absent)}")
-    running[page].result()
+    _follow(page, tmp_path)
 
 
 @pytest.mark.parametrize("block", FILES, ids=lambda block: block.name)

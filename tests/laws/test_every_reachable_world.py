@@ -64,8 +64,9 @@ def tell(universes: list[Universe]) -> Found:
     return total
 
 
+@pytest.mark.walk
 def test_every_world_within_a_small_bound_keeps_the_laws() -> None:
-    """In seconds, on every occasion."""
+    """In seconds, on every occasion: `make laws`, which comes before the tests."""
     assert tell(SMALL).worlds > 5_000
 
 

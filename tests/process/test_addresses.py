@@ -254,7 +254,10 @@ def _generation(port: int) -> int:
 
 
 def _udp_port(app: Service) -> int:
-    inodes = {os.readlink(f"/proc/{app.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{app.pid}/fd")}
+    inodes = set()
+    for fd in os.listdir(f"/proc/{app.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # it was closed since
+            inodes.add(os.readlink(f"/proc/{app.pid}/fd/{fd}"))
     for line in Path(f"/proc/{app.pid}/net/udp").read_text().splitlines()[1:]:
         columns = line.split()
         if f"socket:[{columns[9]}]" in inodes:

@@ -189,7 +189,7 @@ def test_an_executable_whose_program_is_a_grandchild_restarts_and_drains(
     app.ports = lambda: [port]  # type: ignore[method-assign]
     held = app.hold()
     app.signal(signal.SIGUSR2)
-    assert app.serves(2).knock()[0] == 2
+    app.serves(2).answers(2)
     assert app.release(held) == 1
     assert master_of(app) == master
     app.signal(signal.SIGTERM)

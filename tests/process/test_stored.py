@@ -22,15 +22,18 @@ KEEPER = """
 import os, socket, threading
 import overseer
 
+def tell(line):
+    print(line + "\\n", end="", flush=True)  # in one write: two threads tell
+
 def program(state):
-    state.on_stored(lambda s: print("has", state.generation, s.name, s.data.decode(), flush=True))
+    state.on_stored(lambda s: tell(f"has {state.generation} {s.name} {s.data.decode()}"))
     if state.generation == 1:
         near, far = socket.socketpair()
         assert state.store(near, "pair", b"first")
         assert state.store(near, "pair", b"again")
         near.close()
         program.far = far
-    print(f"begun {state.generation} {state.worker} {os.getpid()}", flush=True)
+    tell(f"begun {state.generation} {state.worker} {os.getpid()}")
     state.ready()
     BODY
 
