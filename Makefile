@@ -1,6 +1,7 @@
 # Every verb is one line; `make setup` is implied where it is needed.
 PYTHON ?= python3
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE # the proofs start hundreds of interpreters, which would compile everything anew
 # Most tests wait for processes: four at a time are quicker than two cores would let one expect.
 SIDE_BY_SIDE := -n 4 --dist worksteal
 QUICK := -m "not long and not walk"

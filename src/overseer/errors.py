@@ -30,8 +30,12 @@ class NotSupportedError(OverseerError):
     """This platform or this set-up cannot have a master; the reason is the message."""
 
 
-class ListenerDrainingError(OverseerError):
-    """`accept()` was called on a listener whose generation drains: leave the loop, finish what is open."""
+class ListenerDrainingError(OverseerError, OSError):
+    """`accept()` was called on a listener whose generation drains: leave the loop, finish what is open.
+
+    An `OSError` too, as that of a closed socket is: servers that wait first and accept then, such as those of
+    `socketserver`, are ready for one at that place, and go on to the end that they were asked for.
+    """
 
 
 class ProtocolError(OverseerError):

@@ -140,6 +140,7 @@ def _state(pid: int) -> str:
         return stat.read().rpartition(")")[2].split()[0]
 
 
+@pytest.mark.long
 def test_traffic_is_measured_on_the_program_and_not_on_its_master() -> None:
     """One second of load, without a failed request."""
     with web("overseer") as running:
@@ -149,6 +150,7 @@ def test_traffic_is_measured_on_the_program_and_not_on_its_master() -> None:
     assert all(found.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["listeners", "workers"])
 def test_growth_has_a_row_for_each_size(what: str) -> None:
     """Of start, restart, CPU and memory."""
@@ -159,6 +161,7 @@ def test_growth_has_a_row_for_each_size(what: str) -> None:
     assert all([row.name for row in each.rows] == [f"1 {what[:-1]}", f"3 {what}"] for each in tables)
 
 
+@pytest.mark.long
 def test_restarts_and_re_execs_are_measured() -> None:
     """The master is the same process before and after."""
     with tiny("overseer") as running:
@@ -168,6 +171,7 @@ def test_restarts_and_re_execs_are_measured() -> None:
         assert running.control("status")["pid"] == running.pid
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(peers.MASTERS))
 def test_a_peer_that_is_installed_can_be_started_and_weighed(name: str) -> None:
     """Ours among them; whoever is not installed is left out of the tables."""

@@ -7,6 +7,7 @@ import errno
 import os
 import selectors
 import socket
+import socketserver
 import threading
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,18 @@ def test_one_that_drains_leaves_connections_to_others(stream: Shared) -> None:
         with pytest.raises(ListenerDrainingError):
             listener.accept()
         other.accept()[0].close()
+
+
+def test_a_server_that_had_seen_somebody_before_it_drained_ends_in_its_own_way(stream: Shared) -> None:
+    """`socketserver` waits, then accepts: if draining begins between the two, its loop goes on to its end."""
+    draining = Draining()
+    server = socketserver.TCPServer(("", 0), socketserver.BaseRequestHandler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = stream.listener(draining)
+    with stream.connect():
+        draining.begin("test")
+        server._handle_request_noblock()  # type: ignore[attr-defined]
+    assert isinstance(ListenerDrainingError("it drains"), OSError)
 
 
 def test_a_timeout_ends_with_the_standard_exception(stream: Shared) -> None:

@@ -201,6 +201,7 @@ def test_what_is_purged_is_gone(shell: Shell) -> None:
     assert "all is well" in shell.repo("verify", "--deep")
 
 
+@pytest.mark.long
 def test_a_person_is_asked_and_sees_how_far_it_is(shell: Shell) -> None:
     """On a terminal, and only there: the passphrase is asked for and not shown, and a bar is drawn."""
     shell.release("", content=program("1.0") + b"#" * (3 << 20))

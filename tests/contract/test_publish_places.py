@@ -299,6 +299,7 @@ def test_a_publisher_that_is_gone_at_any_step_is_not_noticed(
     assert at >= 5  # the release, targets, snapshot, timestamp; and patches
 
 
+@pytest.mark.long
 def test_steps_are_cut_where_they_are_said_to_be(tmp_path: Path) -> None:
     """What cuts is tested as well: a test that could not fail would be none."""
     (tmp_path / "p").mkdir()

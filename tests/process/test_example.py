@@ -26,7 +26,9 @@ def test_the_example_tells_the_originals_story() -> None:
         told = [f"BUILT APP ({build})", f"app#{build} listening...", f"app#{build} says hello"]
         places = [story.index(line) for line in told]
         assert places == sorted(places), story
-        assert story.index(f"app#{build} listening...") < story.index(f"app#{build} exiting...")
+        begun, ended = f"app#{build} listening...", f"app#{build} exiting..."
+        assert ended in story, done.stdout + done.stderr
+        assert story.index(begun) < story.index(ended)
     assert story[:2] == ["BUILT APP (1)", "RUNNING APP"]
     assert story.count("app#1 says hello") == 2, "one quick answer, and the slow one"
     slow = len(story) - 1 - story[::-1].index("app#1 says hello")

@@ -83,6 +83,7 @@ def children_of(app: Service) -> list[int]:
     return [w["pid"] for g in app.status()["generations"] for w in g["workers"]]
 
 
+@pytest.mark.long
 def test_nobody_notices_under_load(service: Callable[..., Service]) -> None:
     """Twenty new masters in a row: no failed request, the same PID, the same workers."""
     app = service(workers=2).serves()

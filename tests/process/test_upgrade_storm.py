@@ -140,9 +140,8 @@ def storm(tmp_path: Path) -> Iterator[Storm]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a master costs is read from /proc")
-@pytest.mark.parametrize(
-    ("releases", "every"), [(10, 2), pytest.param(100, 5, marks=pytest.mark.long)], ids=["ten", "hundred"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("releases", "every"), [(10, 2), (100, 5)], ids=["ten", "hundred"])
 def test_a_storm_of_releases_is_a_non_event(storm: Storm, releases: int, every: int) -> None:
     """No request fails, the right release serves after each, and neither disk nor master grows."""
     faults = itertools.cycle(FAULTS)
