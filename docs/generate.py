@@ -24,6 +24,7 @@ from tests.laws.worlds import ALONE, PARKS, QUICK, RESTART, STOP, TWO, Universe,
 
 from docs import command_line
 from overseer import config, machine
+from overseer.cli.main import COMMANDS, load
 from overseer.cli.repo import repo
 from overseer.facts import Action, Life, Phase, Stage
 
@@ -208,12 +209,19 @@ def repo_commands() -> Iterator[str]:
     return command_line.commands(repo, "overseer repo")
 
 
+def cli_commands() -> Iterator[str]:
+    """Tell every other command of `overseer`."""
+    group = click.Group("overseer", {name: load(name) for name in COMMANDS if name != "repo"})
+    return command_line.commands(group, "overseer")
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "options": options,
     "laws": laws,
     "transitions": transitions,
     "repo_options": repo_options,
     "repo_commands": repo_commands,
+    "cli_commands": cli_commands,
 }
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(\n<!-- end of \2 -->)", re.DOTALL)
 

@@ -10,6 +10,15 @@ from overseer.version import VERSION
 
 COMMANDS: dict[str, str] = {
     "run": "overseer.cli.run:run",
+    "status": "overseer.cli.operate:status",
+    "restart": "overseer.cli.operate:restart",
+    "upgrade": "overseer.cli.operate:upgrade",
+    "rollback": "overseer.cli.operate:rollback",
+    "hold": "overseer.cli.operate:hold",
+    "unhold": "overseer.cli.operate:unhold",
+    "history": "overseer.cli.operate:history",
+    "stop": "overseer.cli.operate:stop",
+    "reexec": "overseer.cli.operate:reexec",
     "repo": "overseer.cli.repo:repo",
 }
 """The name of each command, in the order of the help, and where it is: `module:attribute`."""
@@ -24,10 +33,15 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command = getattr(import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
+        return load(cmd_name)
+
+
+def load(name: str) -> click.Command:
+    """Import a command and return it."""
+    module, _, attribute = COMMANDS[name].partition(":")
+    command = getattr(import_module(module), attribute)
+    assert isinstance(command, click.Command)
+    return command
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -72,6 +72,13 @@ class Control:
         caller = self.callers[self._number] = Caller(channel, asked)
         return caller
 
+    def answer(self, name: str, outcome: str, detail: str) -> None:
+        """Tell whoever asked under this name how it ended."""
+        for caller in self.callers.values():
+            while name in caller.asked:
+                caller.asked.remove(name)
+                caller.channel.send({"type": "answer", "outcome": outcome, "detail": detail})
+
     def drop(self, caller: Caller) -> None:
         """End a connection."""
         self.callers = {number: c for number, c in self.callers.items() if c is not caller}

@@ -207,6 +207,8 @@ class Estate:
             "sockets": [text for text, _ in self.listening.bound()],
             "stored": len(self.fdstore.entries),
             "updater": self.updating.child.pid if self.updating.child else None,
+            "reasons": {r: self.updating.reasons.get(r, "failed before") for r in sorted(world.held)},
+            "store": os.path.dirname(self.updating.stopped),
         }
 
 

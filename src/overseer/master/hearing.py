@@ -6,7 +6,7 @@ import os
 
 from overseer import wire
 from overseer.errors import AddressError, ConfigError
-from overseer.facts import Asked, Event, Failed, Hello, Ready, Staged, Wish
+from overseer.facts import Asked, Cleared, Event, Failed, Hello, Ready, Staged, Wish
 from overseer.master.fdstore import Entry
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
 from overseer.notify import is_name
@@ -115,8 +115,13 @@ def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed)
             estate.updating.greeted(child, str(word.get("current", "")), estate.world)
         case {"type": "promoted" | "installed"}:
             estate.updating.published(child)
-        case {"type": "rejected" | "cleared"}:
+        case {"type": "rejected"}:
             pass
+        case {"type": "cleared", "release": str(release)}:
+            return Cleared(release)
+        case {"type": "did", "for": str(name), "outcome": str(outcome), "detail": str(detail)}:
+            if estate.control:
+                estate.control.answer(name, outcome, detail)
         case _:
             _count(estate, child, word)
     return None

@@ -185,6 +185,7 @@ class Master:
             hearing.tell_noise(self.estate, child)
             if not child.generation:
                 self.estate.updating.ended(child, status, now)
+                self._operators.updater_gone()
                 continue
             g = next((g for g in self.estate.world.generations if g.number == child.generation), None)
             how = f"after {now - child.born:.2f} s: {machine.ending(status)}"

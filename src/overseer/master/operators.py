@@ -6,14 +6,14 @@ import os
 import time
 
 from overseer import wire
-from overseer.facts import Asked, Wish
+from overseer.facts import Asked, Failed, Outcome, Phase, Wish
 from overseer.master.control import MOST_ASKED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from overseer.facts import Event, Outcome
+    from overseer.facts import Event, Generation
     from overseer.master.control import Caller
     from overseer.master.estate import Estate
     from overseer.master.watch import Watch
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 ANEW = "anew"
 """The name of a request for another master; it is answered by that one."""
+
+UPDATERS = "u"
+"""How the name of a request begins that the updater answers."""
+
+KNOWN = ("restart", "stop", "status", "reexec", "fetch", "hold", "unhold", "rollback")
 
 
 class Operators:
@@ -42,10 +47,14 @@ class Operators:
 
     def answer(self, name: str, outcome: Outcome, detail: str) -> None:
         """Tell whoever asked under this name how it ended."""
-        for caller in self._estate.control.callers.values() if self._estate.control else ():
-            while name in caller.asked:
-                caller.asked.remove(name)
-                caller.channel.send({"type": "answer", "outcome": outcome.value, "detail": detail})
+        if self._estate.control:
+            self._estate.control.answer(name, outcome.value, detail)
+
+    def updater_gone(self) -> None:
+        """Nobody will answer what it was asked."""
+        callers = self._estate.control.callers.values() if self._estate.control else ()
+        for name in [name for caller in callers for name in caller.asked if name.startswith(UPDATERS)]:
+            self.answer(name, Outcome.FAILED, "the updater ended before it was done; ask again")
 
     def _take(self) -> None:
         if control := self._estate.control:
@@ -71,14 +80,19 @@ class Operators:
 
     def _serve(self, caller: Caller, word: Word | Malformed) -> None:
         match word:
-            case {"type": "restart" | "stop"} if len(caller.asked) >= MOST_ASKED:
+            case {"type": "restart" | "stop" | "fetch" | "hold" | "unhold" | "rollback"} if (
+                len(caller.asked) >= MOST_ASKED
+            ):
                 reason = f"{MOST_ASKED} requests of this connection wait for their answers"
                 caller.channel.send({"type": "error", "reason": reason})
             case {"type": "restart" | "stop" as wish}:
-                self._asked += 1
-                name = f"{os.getpid()}-{time.monotonic_ns()}-{self._asked}"
+                name = self._name()
                 caller.asked.append(name)
                 self._feed(Asked(name, Wish(wish)))
+            case {"type": "hold" | "unhold" | "rollback" as wish, "release": str(release)}:
+                self._pass_on(caller, wish, release)
+            case {"type": "fetch" | "rollback" as wish}:
+                self._pass_on(caller, wish, "")
             case {"type": "status"}:
                 caller.channel.send({"type": "status", **self._estate.status(time.monotonic())})
             case {"type": "reexec"}:
@@ -87,5 +101,44 @@ class Operators:
             case wire.Malformed():
                 caller.channel.send({"type": "error", "reason": str(word)})
             case _:
-                reason = f"{word['type']!r} is none of restart, stop, status, reexec"
+                reason = f"{word['type']!r} is none of {', '.join(KNOWN)}"
                 caller.channel.send({"type": "error", "reason": reason})
+
+    def _pass_on(self, caller: Caller, wish: str, release: str) -> None:
+        """What concerns releases is the updater's; but what is on probation is ended by the heart."""
+        trial = self._on_probation()
+        if trial and (wish == "rollback" or (wish == "hold" and self._means(release, trial))):
+            self._feed(Failed(trial.number, "an operator rolled it back"))
+            detail = f"release {trial.release[:12]} is held; {self._estate.world.current[:12]} stays"
+            caller.channel.send({"type": "answer", "outcome": "done", "detail": detail})
+            return
+        updater = self._estate.updating.child
+        if updater is None or updater.leaving:
+            why = "the program has no fetcher" if self._estate.updating.lock is None else "it is started anew"
+            reason = f"no updater runs: {why}"
+            caller.channel.send({"type": "answer", "outcome": "failed", "detail": reason})
+            return
+        name = UPDATERS + self._name()
+        caller.asked.append(name)
+        updater.channel.send({"type": wish, "release": release, "for": name})
+
+    def _on_probation(self) -> Generation | None:
+        world = self._estate.world
+        return next(
+            (
+                g
+                for g in reversed(world.generations)
+                if g.release == world.wanted != world.current
+                and g.phase is not Phase.DRAINING
+                and not g.failed
+            ),
+            None,
+        )
+
+    def _name(self) -> str:
+        self._asked += 1
+        return f"{os.getpid()}-{time.monotonic_ns()}-{self._asked}"
+
+    def _means(self, text: str, trial: Generation) -> bool:
+        known = self._estate.settings.get(trial.number)
+        return bool(text) and (trial.release.startswith(text) or bool(known and known.version == text))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from overseer.errors import FetchError, OverseerError, StoreError
 from overseer.fetcher.offer import LookAgain, Offer
-from overseer.updater import version
+from overseer.updater import version, wishes
 from overseer.updater.attention import Attention, Leave
 from overseer.updater.schedule import Pace, Schedule, failed, glanced, looked
 from overseer.updater.stage import Refused, Staged, Terms, stage, staged, take_hand
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     Word = dict[str, Any]
 
+
+_UNDECIDED = ("", "")
+"""How a look has ended that has to be taken again soon: a copy seemed to be in progress."""
 
 _MOST_SAID = 100  # different failures that are remembered, so as not to be said twice
 
@@ -69,9 +72,10 @@ def run(
     Says `hello`, `staged` (a release is on trial: start it), `say` (a line for the log), and `promoted`,
     `installed`, `rejected`, `cleared` when the store has done what was asked. Hears `promote`, `install`,
     `reject` (with a `reason`) and `clear`, each with a `release`, and with the releases that are `in_use` if
-    others may be removed; and `look`, before a restart: was the public file replaced by hand? If so it is
-    staged, and `looked` says which release it is, or the `reason` why it is not staged. The end of the
-    channel ends it at once; a download under way can be resumed.
+    others may be removed; what operators want, `fetch` (look now), `hold`, `unhold` and `rollback`, which are
+    answered by `did` with what they were `for`; and `look`, before a restart: was the public file replaced by
+    hand? If so it is staged, and `looked` says which release it is, or the `reason` why it is not staged. The
+    end of the channel ends it at once; a download under way can be resumed.
     """
     with Attention(channel) as attention:
         updater = Updater(attention, fetcher, store, pre_upgrade, options or Options())
@@ -110,6 +114,9 @@ class Updater:
         self.unfinished: list[Word] = []
         self.retry = Schedule(time.monotonic())
         self.said: set[str] = set()
+        self.askers: list[str] = []  # who wants to know how the next look ends
+        self.found = _UNDECIDED  # how the last one ended
+        self.left: dict[str, str] = {}  # what an operator goes back to, and from
         store.tell = attention.tell
 
     def work(self) -> None:
@@ -122,6 +129,7 @@ class Updater:
                 self._finish()
             if now >= self.schedule.due:
                 self._look()
+                self._answer_askers()
             due = min(self.schedule.due, self.retry.due) if self.unfinished else self.schedule.due
             if self.attention.wait(max(0.0, due - time.monotonic())):
                 self.attention.take()
@@ -139,7 +147,9 @@ class Updater:
         try:
             with self.attention.foreign():
                 found = self.fetcher.latest(self.store.ledger.seen)
+            self.found = ("done", "there is nothing newer")
             if isinstance(found, LookAgain):
+                self.found = _UNDECIDED
                 self.schedule = glanced(self.schedule, time.monotonic(), found.after)
                 return
             if found is not None:
@@ -167,11 +177,14 @@ class Updater:
         )
         match outcome:
             case Staged():
+                self.found = ("done", f"release {outcome.release[:12]} is staged")
                 self._announce(outcome)
             case Refused(known=True):
+                self.found = ("failed", f"the offer is not taken: {outcome.reason}")
                 self.attention.tell("debug", f"the offer is not taken: {outcome.reason}")
             case Refused():
                 digest = outcome.release[:12] or "as offered"
+                self.found = ("failed", f"release {digest} is not taken: {outcome.reason}")
                 self.attention.tell("error", f"release {digest} is not taken: {outcome.reason}")
 
     def _announce(self, release: Staged) -> None:
@@ -185,6 +198,7 @@ class Updater:
 
     def _failed(self, text: str, retry_after: float | None = None) -> None:
         """Look again later. The same failure is worth one line, not one at each look."""
+        self.found = ("failed", text)
         self.attention.tell("debug" if text in self.said else "warning", text)
         if len(self.said) > _MOST_SAID:
             self.said.clear()
@@ -204,11 +218,50 @@ class Updater:
         if word["type"] == "look":
             self._look_at_public()
             return
+        if word["type"] in ("fetch", "hold", "unhold", "rollback"):
+            self._grant(word["type"], str(word.get("release", "")), str(word.get("for", "")))
+            return
         if word["type"] not in ("promote", "install", "reject", "clear"):
             self.attention.tell("warning", f"the updater does not know the word {word['type']!r}")
             return
         self.unfinished = [w for w in self.unfinished if w.get("release") != word.get("release")] + [word]
         self._finish()
+
+    def _grant(self, wish: str, release: str, asker: str) -> None:
+        """Do what an operator wants, and tell him how it went."""
+        if wish == "fetch":  # answered when the look has ended
+            self.askers.append(asker)
+            self.schedule = Schedule(time.monotonic())
+            return
+        try:
+            outcome, detail = "done", self._granted(wish, release)
+        except (OverseerError, OSError) as error:
+            outcome, detail = "failed", str(error)
+        self._did(asker, outcome, detail)
+
+    def _granted(self, wish: str, release: str) -> str:
+        if wish == "unhold":
+            cleared = wishes.unhold(self.store, release)
+            self.attention.say(type="cleared", release=cleared)
+            self.schedule = Schedule(time.monotonic())
+            return f"release {cleared[:12]} may be taken again"
+        if wish == "hold":
+            return f"release {wishes.hold(self.store, release)[:12]} is held"
+        target, current = wishes.back(self.store, release), self.store.ledger.current
+        self.store.begin(target.release, attempts=self.terms.attempts)
+        self.left = {target.release: current}
+        self._announce(staged(target, self.terms))
+        return f"release {target.release[:12]} is started; after its probation {current[:12]} is held"
+
+    def _answer_askers(self) -> None:
+        if self.found == _UNDECIDED:
+            return
+        askers, self.askers = self.askers, []
+        for asker in askers:
+            self._did(asker, *self.found)
+
+    def _did(self, asker: str, outcome: str, detail: str) -> None:
+        self.attention.say(**{"type": "did", "for": asker, "outcome": outcome, "detail": detail})
 
     def _look_at_public(self) -> None:
         """A restart is coming: the operator may have replaced the program by hand."""
@@ -253,6 +306,8 @@ class Updater:
                 found = store.find(release)
                 highest = version.higher(store.ledger.highest, found.version if found else "")
                 done = {"type": "promoted", "public": store.promote(release, highest=highest)}
+                if before := self.left.pop(release, ""):
+                    store.hold(before, wishes.BY_HAND)
             case "install":
                 done = {"type": "installed", "public": store.install(release, attempts=self.terms.attempts)}
             case "reject":

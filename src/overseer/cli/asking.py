@@ -1,0 +1,73 @@
+"""The other end of the control socket: find it, ask on it, and understand what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+from overseer import places
+from overseer.errors import ConfigError, OverseerError
+
+NOBODY = 69
+"""The exit status where no master answers (EX_UNAVAILABLE, sysexits.h)."""
+
+_PATIENCE = 10.0
+"""Seconds for an answer that comes at once."""
+
+
+class NobodyError(OverseerError):
+    """No master answers."""
+
+
+def find(name: str = "", control: str = "") -> str:
+    """Return the control socket of the service that is meant.
+
+    By a path, a name, $RUNTIME_DIRECTORY, or as the only one of this user that is there. Raises
+    `ConfigError` where several could be meant, and `NobodyError` where there is none.
+    """
+    if name and not control:
+        return os.path.join(places.folder(os.environ), f"{places.check_name(name)}.sock")
+    if path := places.control_path(os.environ, control=control):
+        return path
+    found = _services()
+    if len(found) == 1:
+        return os.path.join(places.folder(os.environ), f"{found[0]}.sock")
+    if found:
+        raise ConfigError("name", f"which one is meant? There are {', '.join(found)}: say --name")
+    where = places.folder(os.environ)
+    raise NobodyError(f"no service is found in {where}: give its --name, or --control and its socket's path")
+
+
+def _services() -> list[str]:
+    try:
+        return sorted(
+            f[: -len(".sock")] for f in os.listdir(places.folder(os.environ)) if f.endswith(".sock")
+        )
+    except OSError:
+        return []
+
+
+def ask(path: str, kind: str, *, timeout: float | None = _PATIENCE, **more: str) -> dict[str, Any]:
+    """Ask for one thing and return the answer; `timeout` is in seconds, None for as long as it takes.
+
+    Raises `NobodyError` where nobody answers, and `OverseerError` where the request is refused.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as master:
+            master.settimeout(timeout)
+            master.connect(path)
+            master.sendall(json.dumps({"type": kind, **more}).encode() + b"\n")
+            line = master.makefile().readline()
+    except TimeoutError:
+        raise NobodyError(f"the master at {path} did not answer within {timeout:g} s") from None
+    except OSError as error:
+        raise NobodyError(f"no master answers at {path}: {error.strerror}; is the service running?") from None
+    try:
+        answer: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise NobodyError(f"the master at {path} ended before it answered") from None
+    if answer.get("type") == "error":
+        raise OverseerError(f"the master refuses: {answer.get('reason')}")
+    return answer

@@ -1,0 +1,111 @@
+"""What `status` and `history` show to people. Text in, text out; colours are added on a terminal only."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from overseer.store.history import Entry
+
+_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
+
+
+def release(digest: str) -> str:
+    """Return a release as people see it."""
+    return digest[:12]
+
+
+def lasting(seconds: float) -> str:
+    """Return a time that has gone by, in its largest unit."""
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def memory_of(pid: int) -> int | None:
+    """Return the bytes of a process that only it has (smaps_rollup, proc(5)), where we may know."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            text = file.read()
+    except OSError:
+        return None
+    return sum(
+        int(kib) << 10 for kib in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", text, re.MULTILINE)
+    )
+
+
+def size(count: int | None) -> str:
+    """Return bytes for people."""
+    return "?" if count is None else f"{count / (1 << 20):.1f} MiB"
+
+
+def headline(status: dict[str, Any]) -> str:
+    """Tell the master in one line."""
+    age = lasting(max(0.0, time.time() - status["began"]))
+    return (
+        f"{status['name']}: {status['life']}, master {status['pid']} (overseer {status['overseer']}), "
+        f"{age} old, {size(memory_of(status['pid']))}"
+    )
+
+
+def workers(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Tell every worker, in the order of HEADS."""
+    for generation in status["generations"]:
+        for worker in generation["workers"]:
+            yield (
+                str(generation["number"]),
+                generation["phase"],
+                release(generation["release"]),
+                generation["version"] or "-",
+                str(worker["number"]),
+                str(worker["pid"]),
+                worker["stage"],
+                lasting(worker["age"]),
+                size(memory_of(worker["pid"])),
+                printable(worker["says"]),
+            )
+
+
+HEADS = ("gen", "phase", "release", "version", "worker", "pid", "stage", "age", "memory", "says")
+
+
+def printable(text: str) -> str:
+    """Return a program's words without what would move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def facts(status: dict[str, Any]) -> Iterator[str]:
+    """Tell what is not about workers, one line each; what is as it should be is short."""
+    yield f"listens on   {', '.join(status['sockets']) or 'nothing'}"
+    current, wanted = status["current"], status["wanted"]
+    note = "" if current == wanted else f"; {release(wanted)} is on its way, or on probation"
+    yield f"current      {release(current)}{note}"
+    for held, reason in status["reasons"].items():
+        yield f"held         {release(held)}: {printable(reason)}"
+    yield f"updater      {status['updater'] or 'none'}"
+    if status["stored"]:
+        yield f"stored       {status['stored']} descriptors"
+
+
+def columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Set rows in columns."""
+    table = list(rows)
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    for row in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def told(entry: Entry) -> tuple[str, ...]:
+    """Tell one line of history."""
+    return (entry.at, entry.what, release(entry.release), entry.version or "-", printable(entry.why))
+
+
+def store_of(status: dict[str, Any]) -> str:
+    """Return the folder of the service's releases; nothing for one that has no upgrades."""
+    return str(status["store"] and os.path.join(status["store"], ""))
