@@ -129,7 +129,11 @@ def upgrade(name: str, control: str, *, now: bool, timeout: float) -> None:  # n
     """
     path = find(name, control)
     deadline = time.monotonic() + timeout
-    answer = _of_the_updater(path, "fetch", timeout=timeout)
+    _follow(path, _of_the_updater(path, "fetch", timeout=timeout), deadline)
+
+
+def _follow(path: str, answer: dict[str, Any], deadline: float) -> None:
+    """Where another release is on its way now, wait for it to become current or to fail."""
     found = ask(path, "status")
     if answer["outcome"] != "done" or found["wanted"] == found["current"]:
         _end(answer)
@@ -164,14 +168,16 @@ def _await(path: str, aim: str, deadline: float) -> dict[str, Any]:
 @click.command(cls=_Command)
 @_of_a_service
 @click.argument("release", default="")
-def rollback(name: str, control: str, release: str) -> None:
+@click.option("--timeout", default=3600.0, show_default=True, metavar="SECONDS", help="How long to wait.")
+def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
     """Go back: from a release on probation to the current one, else to the one that was current before.
 
     RELEASE, a version or the beginning of a digest, names another one of those that are still in the store.
     What is left is held: it is not taken again by itself. The way back is a restart like any other, with a
-    probation.
+    probation; the command waits for its end.
     """
-    _end(_of_the_updater(find(name, control), "rollback", release=release))
+    path = find(name, control)
+    _follow(path, _of_the_updater(path, "rollback", release=release), time.monotonic() + timeout)
 
 
 @click.command(cls=_Command)
