@@ -57,12 +57,9 @@ def _known(store: Store) -> list[str]:
 
 def _one(store: Store, text: str, among: Iterable[str], what: str) -> str:
     """Find the one release that a beginning of its digest, or its version, can mean."""
-    found = []
-    for release in among:
-        known = store.find(release)
-        short = len(text) >= _SHORTEST and release.startswith(text)
-        if short or (text and known and known.version == text):
-            found.append(release)
+    versions = {entry.release: entry.version for entry in store.history() if entry.version}  # some are gone
+    short = len(text) >= _SHORTEST
+    found = [r for r in among if (short and r.startswith(text)) or (text and versions.get(r) == text)]
     if len(found) == 1:
         return found[0]
     if found:
