@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors"},
     "fetcher": {"errors", "version"},
     "updater": {"errors", "wire", "store", "fetcher", "version"},
-    "trust": {"errors"},
+    "trust": {"errors", "store", "fetcher", "updater"},
     "publish": {"errors", "version", "store", "fetcher", "updater", "trust"},
     "cli": PURE
     | SHARED
@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "foreign": SHARED
     | {"values", "errors", "facts", "places", "role", "command", "edition", "config", "program", "launch"},
     "__main__": {"cli"},
-    "config": {"errors", "facts", "addresses", "settings", "fetcher", "places"},
+    "config": {"errors", "facts", "addresses", "settings", "fetcher", "places", "trust"},
 }
 """For each room which others it may use when it runs; annotations may name anything."""
 

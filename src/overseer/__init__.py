@@ -26,6 +26,7 @@ from overseer.program.draining import Draining
 from overseer.program.listener import Listener
 from overseer.program.shelf import Stored
 from overseer.program.state import DISABLED_STATE, State
+from overseer.trust.tuf import TUF
 from overseer.version import VERSION
 from overseer.voice import prepare as _prepare
 
@@ -35,6 +36,7 @@ __version__ = VERSION
 
 __all__ = [
     "DISABLED_STATE",
+    "TUF",
     "AddressError",
     "CheckError",
     "Config",

@@ -13,6 +13,7 @@ from overseer import places
 from overseer.errors import AddressError, ConfigError
 from overseer.facts import Handover, Policy, Restarts
 from overseer.settings import Settings, from_data, to_data
+from overseer.trust.tuf import TUF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,8 +64,8 @@ class Config:
     """Install upgrades, and restart into them only when asked."""
     fetcher: Fetcher | InitFetch | str | Callable[[], object] | None = None
     """Where new releases come from: one of `overseer.fetcher`, a URL or a function; needs `trust`."""
-    trust: Unsigned | None = None
-    """How releases are verified. There is no default: `overseer.Unsigned()` has to be said."""
+    trust: TUF | Unsigned | None = None
+    """How releases are verified: `overseer.TUF(root=…)`; or `overseer.Unsigned()`, which has to be said."""
     allow_downgrade: bool = False
     """Take a release whose version is lower than the highest that was current."""
     max_boot_attempts: int = 3
@@ -163,10 +164,19 @@ class Config:
             raise ConfigError(
                 "trust",
                 "is missing, and a fetcher is set: releases would be executed unverified. "
-                "Write trust=overseer.Unsigned() if whoever can write to the source may run code here",
+                "Write trust=overseer.TUF(root=...) to take signed ones only (overseer repo makes them), "
+                "or trust=overseer.Unsigned() if whoever can write to the source may run code here",
             )
-        if self.trust is not None and not isinstance(self.trust, Unsigned):
-            raise ConfigError("trust", f"{self.trust!r} is no way to trust; write overseer.Unsigned()")
+        if self.trust is not None and not isinstance(self.trust, (TUF, Unsigned)):
+            raise ConfigError(
+                "trust",
+                f"{self.trust!r} is no way to trust; write overseer.TUF(root=...) or overseer.Unsigned()",
+            )
+        if isinstance(self.trust, TUF) and self.fetcher is not None:
+            from overseer.fetcher.registry import adapt  # noqa: PLC0415 - only where there is one
+            from overseer.trust.files import files_of  # noqa: PLC0415
+
+            files_of(adapt(self.fetcher))
 
     @property
     def listens_on(self) -> tuple[str, ...]:

@@ -24,11 +24,14 @@ from overseer.program.listener import listener_of
 from overseer.program.shelf import Shelf
 from overseer.program.state import State, digest
 from overseer.settings import to_data
+from overseer.trust.tuf import TUF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from overseer.program.listener import Listener
+    from overseer.store import Store
+    from overseer.updater.loop import Source
 
 _log = logging.getLogger("overseer")
 
@@ -205,7 +208,6 @@ def _expect_draining(draining: Draining) -> None:
 
 def _be_updater(config: Config, mine: role.Role) -> NoReturn:
     # Only this part needs them.
-    from overseer.fetcher.registry import adapt  # noqa: PLC0415
     from overseer.store import Store  # noqa: PLC0415
     from overseer.updater.loop import Options  # noqa: PLC0415
     from overseer.updater.loop import run as update  # noqa: PLC0415
@@ -226,12 +228,37 @@ def _be_updater(config: Config, mine: role.Role) -> NoReturn:
     with Store.open(mine.binary, lock_fd=mine.lock) as store:
         status = update(
             socket.socket(fileno=mine.channel),
-            fetcher=adapt(config.fetcher),
+            fetcher=_source(config, store),
             store=store,
             pre_upgrade=config.pre_upgrade,
             options=Options(terms=terms, min_fetch_interval=config.min_fetch_interval),
         )
     raise SystemExit(status)
+
+
+def _source(config: Config, store: Store) -> Source:
+    """Return what the updater looks at: the fetcher itself, or what is signed of what it points to."""
+    from overseer.fetcher.registry import adapt  # noqa: PLC0415 - only the updater needs them
+    from overseer.fetcher.target import here  # noqa: PLC0415
+    from overseer.trust.choose import Here  # noqa: PLC0415
+    from overseer.trust.source import SignedReleases  # noqa: PLC0415
+
+    source = adapt(config.fetcher)
+    if not isinstance(config.trust, TUF):
+        return source
+    machine = here()
+    platform = "-".join(word for word in (machine.os, machine.machine, machine.libc) if word)
+
+    def runs() -> Here:
+        current, highest = store.find(store.ledger.current), store.ledger.highest
+        return Here(
+            platform=platform,
+            version=current.version if current else "",
+            highest="" if config.allow_downgrade else highest,
+            digest=store.ledger.current,
+        )
+
+    return SignedReleases(config.trust, source, os.path.join(store.layout.root, "trusted"), runs)
 
 
 def _answer_check(config: Config | None, mine: role.Role) -> NoReturn:

@@ -135,7 +135,7 @@ def test_a_program_that_is_given_twice_is_refused() -> None:
 
 def test_a_fetcher_without_trust_is_told_what_to_write() -> None:
     """Nothing unverified is executed because somebody forgot a word."""
-    with pytest.raises(overseer.ConfigError, match=r"Write trust=overseer\.Unsigned\(\)") as caught:
+    with pytest.raises(overseer.ConfigError, match=r"or trust=overseer\.Unsigned\(\)") as caught:
         Config(program=program, fetcher=lambda: None)
     assert caught.value.field == "trust"
 

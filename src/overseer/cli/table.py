@@ -89,6 +89,8 @@ def facts(status: dict[str, Any]) -> Iterator[str]:
     for held, reason in status["reasons"].items():
         yield f"held         {release(held)}: {printable(reason)}"
     yield f"updater      {status['updater'] or 'none'}"
+    if status["trouble"]:
+        yield f"TROUBLE      {printable(status['trouble'])}"
     if status["stored"]:
         yield f"stored       {status['stored']} descriptors"
 

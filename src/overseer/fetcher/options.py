@@ -13,7 +13,7 @@ def check_time(field: str, seconds: float) -> None:
         raise ConfigError(field, f"must be more than 0 seconds, not {seconds!r}")
 
 
-def need(package: str, *, extra: str) -> None:
-    """Raise `ConfigError` when `package` is not installed; `extra` brings it. It is not loaded."""
+def need(package: str, *, extra: str, field: str = "fetcher") -> None:
+    """Raise `ConfigError` about `field` when `package`, which `extra` brings, is not installed."""
     if find_spec(package) is None:
-        raise ConfigError("fetcher", f"needs {package}, which is not installed; install pyoverseer[{extra}]")
+        raise ConfigError(field, f"needs {package}, which is not installed; install pyoverseer[{extra}]")

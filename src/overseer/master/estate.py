@@ -66,6 +66,7 @@ class Estate:
             self.children, self.journal, state["binary"], _own(state["lock"]), state["stopped"]
         )
         self.updating.reasons = dict(state.get("reasons", {}))
+        self.updating.trouble = str(state.get("trouble", ""))
         for left in state["children"]:
             self._adopt(left)
         self.control: Control | None = None
@@ -111,6 +112,7 @@ class Estate:
             "lock": self.updating.lock,
             "stopped": self.updating.stopped,
             "reasons": self.updating.reasons,
+            "trouble": self.updating.trouble,
             "agreed": {str(n): settings.to_data(agreed) for n, agreed in self.settings.items()},
             "editions": {str(n): edition for n, edition in self.editions.items()},
             "sockets": [
@@ -208,6 +210,7 @@ class Estate:
             "stored": len(self.fdstore.entries),
             "updater": self.updating.child.pid if self.updating.child else None,
             "reasons": {r: self.updating.reasons.get(r, "failed before") for r in sorted(world.held)},
+            "trouble": self.updating.trouble,
             "store": os.path.dirname(self.updating.stopped),
         }
 

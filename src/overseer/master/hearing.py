@@ -95,7 +95,9 @@ def _hello(
     return Hello(n, child.worker, policy)
 
 
-def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed) -> Event | None:
+def hear_updater(  # noqa: C901 - a table
+    estate: Estate, child: Child, word: wire.Word | wire.Malformed
+) -> Event | None:
     """Return what the updater's word means, if anything."""
     if isinstance(word, wire.Malformed):
         _count(estate, child, word)
@@ -115,6 +117,8 @@ def hear_updater(estate: Estate, child: Child, word: wire.Word | wire.Malformed)
             estate.updating.greeted(child, str(word.get("current", "")), estate.world)
         case {"type": "promoted" | "installed"}:
             estate.updating.published(child)
+        case {"type": "trouble", "text": str(text)}:
+            estate.updating.trouble = text[:_TOLD]
         case {"type": "rejected"}:
             pass
         case {"type": "cleared", "release": str(release)}:

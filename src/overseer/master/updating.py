@@ -42,6 +42,7 @@ class Updating:
         self.child: Child | None = None
         self.generation = 0
         self.reasons: dict[str, str] = {}  # why releases are held
+        self.trouble = ""  # why no releases can be had at present
         self.owed: list[Word] = []  # what the next one has to be told
         self._children = children
         self._journal = journal
@@ -111,6 +112,7 @@ class Updating:
             self._failures = 0
         self._fail(now)
         wait = self._not_before - now
+        self.trouble = f"the updater ended unasked: {ending(status)}"
         self._journal.say(f"the updater ended unasked: {ending(status)}; the next in {wait:g} s", WARNING)
 
     def stop(self) -> None:

@@ -116,6 +116,7 @@ class Updater:
         self.said: set[str] = set()
         self.askers: list[str] = []  # who wants to know how the next look ends
         self.found = _UNDECIDED  # how the last one ended
+        self.trouble = ""  # why the last look failed
         self.left: dict[str, str] = {}  # what an operator goes back to, and from
         store.tell = attention.tell
 
@@ -163,6 +164,7 @@ class Updater:
         except Exception as error:  # noqa: BLE001 - a fetcher is a stranger's code
             self._failed(f"the fetcher failed: {type(error).__name__}: {error}")
         else:
+            self._tell_trouble("")
             self.said.clear()
             self.schedule = looked(self.pace, time.monotonic(), random.random())  # noqa: S311
 
@@ -199,6 +201,7 @@ class Updater:
     def _failed(self, text: str, retry_after: float | None = None) -> None:
         """Look again later. The same failure is worth one line, not one at each look."""
         self.found = ("failed", text)
+        self._tell_trouble(text)
         self.attention.tell("debug" if text in self.said else "warning", text)
         if len(self.said) > _MOST_SAID:
             self.said.clear()
@@ -210,6 +213,12 @@ class Updater:
             random.random(),  # noqa: S311 - spreads load, keeps no secret
             retry_after=retry_after,
         )
+
+    def _tell_trouble(self, text: str) -> None:
+        """Let the status say why there are no releases, for as long as there are none."""
+        if text != self.trouble:
+            self.trouble = text
+            self.attention.say(type="trouble", text=text)
 
     # -- obeying -------------------------------------------------------------------------------------------
 
