@@ -159,6 +159,10 @@ def _executable(release: Release, this: Command) -> dict[str, Any]:
     from overseer.updater.kinds import named  # noqa: PLC0415
 
     kind = named(release.kind, release.path)
+    try:
+        kind.prepare(release.path)
+    except OSError as error:
+        raise StoreError(f"release {release.release[:12]} cannot be unpacked: {error}") from error
     interpreter = () if this.kind == "frozen" else this.argv[:-1]
     return {"argv": kind.argv(release.path, interpreter), "environ": kind.environment(release.caches)}
 

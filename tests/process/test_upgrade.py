@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ import pytest
 
 from tests.process.releases import Upgrading, Zipped
 from tests.process.service import until
+from tests.unit.test_updater_tree import tar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,3 +200,24 @@ def test_a_zipapp_that_imports_lazily_survives_the_upgrade_of_its_own_file(
         app.upgraded(app.offer("2"))
         assert app.build() == "2"
         assert app.release(held) == 1, "build 1 imports from its own file, which is no longer the public one"
+
+
+def test_an_archive_of_many_files_is_a_release(upgrading: Callable[..., Upgrading], tmp_path: Path) -> None:
+    """It is unpacked in the store and started from there; the public file stays, and starts it again."""
+    app = upgrading().serves()
+    before = app.public
+    main = app.source("2", here="import part; assert part.WORD == 'there'").encode()
+    tar = tar_of({"app-2/__main__.py": main, "app-2/part.py": b"WORD = 'there'"})
+    (tmp_path / "next.tmp").write_bytes(gzip.compress(tar))
+    (tmp_path / "next.tmp").replace(tmp_path / "next.py")
+    digest = hashlib.sha256(tar).hexdigest()
+    until(lambda: app.ledger["current"] == digest, "the archive is current")
+    assert (app.build(), app.public) == ("2", before)
+    app.logged("stays as it is: the release is an archive of many files")
+    app.signal(signal.SIGTERM)
+    assert app.wait() == 0
+    again = upgrading(write=False).serves()
+    assert again.build() == "2"
+    digest = again.offer("3")
+    again.upgraded(digest)
+    assert again.build() == "3"

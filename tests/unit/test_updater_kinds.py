@@ -87,7 +87,7 @@ def test_an_executable_for_this_machine_is_one(tmp_path: Path, ours: bytes) -> N
         (b"MZ\x90\x00" + bytes(100), "an executable for Windows"),
         (b"\xcf\xfa\xed\xfe" + bytes(100), "macOS"),
         (bytes(300), "nothing that can be started: it begins with 00 00"),
-        (bytes(257) + b"ustar\x0000" + bytes(300), "a tar archive"),
+        (bytes(257) + b"ustar\x0000" + bytes(300), "it is a broken archive"),
         (b"#!/usr/bin/env python3\nif True:\n", "no Python that this interpreter can read"),
         (archive(main="main.py"), "without a __main__.py"),
     ],

@@ -75,6 +75,7 @@ def _told(path: str, kind: str, timeout: float, arguments: Sequence[str]) -> str
             os.close(target)
         row = kinds.KINDS[kind]
         try:
+            row.prepare(copy)
             return check(
                 [*row.argv(copy), *arguments], timeout=timeout, environ=row.environment(folder)
             ).version

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """Starts of a release that did not live through its probation before the one before comes back."""
 
+SPREAD = "tree"
+"""The kind of a release that cannot be one file in the public place; see the updater's kinds."""
+
 KEEP = 2
 """Releases kept besides the current one, to go back to."""
 
@@ -235,7 +238,11 @@ class Store:
         wanted = self.ledger.publishing
         if not wanted:
             return True
-        if obstacle := why_not_replaceable(self.layout.public):
+        if self._need(wanted).kind == SPREAD:
+            obstacle: str | None = "the release is an archive of many files"
+        else:
+            obstacle = why_not_replaceable(self.layout.public)
+        if obstacle:
             if obstacle != self._told_obstacle:
                 self.tell(
                     "info", f"{self.layout.public} stays as it is: {obstacle}; releases run from the store"

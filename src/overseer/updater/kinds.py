@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from overseer.errors import OverseerError
+from overseer.updater import tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,16 +52,32 @@ class Kind:
 
     `interpreted`: by this interpreter, with the flags it has itself. `unpacks`: variables that name a cache
     of its own, each set to a folder of the release, so that no two releases share what they unpack.
+    `spreads`: it is an archive of many files, and what is started lies in what it unpacks to.
     """
 
     name: str
     interpreted: bool
     recognise: Callable[[str, bytes, str], bool]
     unpacks: tuple[str, ...] = ()
+    spreads: bool = False
+
+    def prepare(self, path: str) -> None:
+        """Have everything there that is needed to start the release at `path`.
+
+        Raises `NotAReleaseError` where that cannot be, and `OSError`.
+        """
+        if self.spreads:
+            try:
+                tree.ensure(path)
+            except tree.TreeError as error:
+                raise NotAReleaseError(str(error)) from error
 
     def argv(self, path: str, interpreter: Sequence[str] = ()) -> list[str]:
         """Return what to execute for the release at `path`; `interpreter` is this one with its flags."""
-        return [*(interpreter or this_interpreter()), path] if self.interpreted else [path]
+        chosen = [*(interpreter or this_interpreter())]
+        if self.spreads:
+            return tree.command(path, chosen)
+        return [*chosen, path] if self.interpreted else [path]
 
     def environment(self, caches: str) -> dict[str, str]:
         """Return the variables a release needs; `caches` is a folder that goes when the release goes."""
@@ -166,6 +183,28 @@ def _is_macho(path: str, head: bytes, name: str) -> bool:
     return True
 
 
+def _is_tree(path: str, head: bytes, name: str) -> bool:
+    del name
+    if not tree.is_tar(head) and not (head.startswith(b"PK\x03\x04") and _is_zip_of_a_tree(path)):
+        return False
+    try:
+        tree.examine(path)
+    except tree.TreeError as error:
+        raise NotAReleaseError(str(error)) from error
+    return True
+
+
+def _is_zip_of_a_tree(path: str) -> bool:
+    """Python itself starts an archive with a __main__.py at its top; all others have to be unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # noqa: BLE001 - a broken one is told of as such by the next row
+        return False
+    deeper = any(name.endswith("/__main__.py") or "bin/" in name for name in names)
+    return deeper and not {"__main__.py", "__main__.pyc"} & {*names}
+
+
 def _is_zipapp(path: str, head: bytes, name: str) -> bool:
     del name
     shebang = head.startswith(b"#!")
@@ -234,8 +273,8 @@ def _looks_like(head: bytes) -> str:
         return "it is an executable for Windows"
     if head.lstrip()[:1] == b"{":
         return "it is JSON, not a release"
-    if head[:2] == b"\x1f\x8b" or head[257:262] == b"ustar":
-        return "it is a tar archive; only single files are taken so far"
+    if head[:2] == b"\x1f\x8b":
+        return "it is packed with gzip, and that more than once"
     if b"\0" not in head:
         return f"it is text without a #! line: {head[:40]!r}"
     return f"it is nothing that can be started: it begins with {head[:16].hex(' ')}"
@@ -246,9 +285,10 @@ KINDS = {
     for kind in (
         Kind("elf", interpreted=False, recognise=_is_elf),
         Kind("macho", interpreted=False, recognise=_is_macho),
+        Kind("tree", interpreted=True, recognise=_is_tree, spreads=True),
         Kind("zipapp", interpreted=True, recognise=_is_zipapp, unpacks=("SHIV_ROOT", "PEX_ROOT")),
         Kind("python", interpreted=True, recognise=_is_python),
         Kind("script", interpreted=False, recognise=_is_script),
     )
 }
-"""Every kind by name, in the order they are tried. A `tree` will be one more row."""
+"""Every kind by name, in the order they are tried."""

@@ -280,6 +280,7 @@ def _prove(  # noqa: PLR0917 - private, and all of it is needed
     attention: Attentive,
 ) -> Release:
     """Run it, and ask the user; return it with the version it says it has. Raises `CheckError`."""
+    kind.prepare(release.path)
     checked = _check(release, kind, store, terms, attention)
     release = store.name(release, checked.version or release.version)
     _ask(pre_upgrade, release)
