@@ -20,6 +20,7 @@ from overseer.master.journal import Journal
 from overseer.master.listening import Listening
 from overseer.master.signals import Signals
 from overseer.master.updating import Updating
+from overseer.master.upwards import NOT_FOR_CHILDREN
 from overseer.version import VERSION
 
 TYPE_CHECKING = False
@@ -171,7 +172,8 @@ class Estate:
     def command(self, release: str) -> tuple[list[str], dict[str, str]]:
         """Return what to execute for a release, and the environment it is to have."""
         known = self.releases[release]
-        return [*known["argv"], *self.args], {**os.environ, **known["environ"]}
+        environ = {name: told for name, told in os.environ.items() if name not in NOT_FOR_CHILDREN}
+        return [*known["argv"], *self.args], {**environ, **known["environ"]}
 
     def status(self, now: float) -> dict[str, Any]:
         """Return what an operator may want to know."""

@@ -45,6 +45,7 @@ from overseer.master import signals as signalling
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
 from overseer.master.operators import ANEW, Operators
 from overseer.master.updating import DONE, STOPPED
+from overseer.master.upwards import Upwards
 from overseer.master.watch import Watch
 from overseer.version import VERSION
 
@@ -67,6 +68,7 @@ class Master:
         self.estate = estate
         self._say = estate.journal.say
         self._watch = Watch()
+        self._upwards = Upwards(os.environ, estate.journal)
         self._events: list[Event] = []
         self._told = self.estate.world.unserved  # the last generation whose failure was told
         self._restart_signal = 0
@@ -90,14 +92,12 @@ class Master:
         self._feed(Tick())
         while self.estate.world.life is not Life.DONE:
             self._keep_updater()
+            self._upwards.tell(self.estate.world, time.monotonic())
             if self._heir:
                 self._succeed(*self._heir)
             now = time.monotonic()
-            alarm = min(
-                machine.alarm(self.estate.world, now),
-                self.estate.updating.alarm(now),
-                foreign.alarm(self.estate),
-            )
+            alarm = min(foreign.alarm(self.estate), self._upwards.alarm(self.estate.world))
+            alarm = min(alarm, machine.alarm(self.estate.world, now), self.estate.updating.alarm(now))
             self._watch.wait(None if alarm == inf else max(0.0, alarm - now))
             foreign.watch_over(self.estate, time.monotonic())
             self._feed(Tick())
