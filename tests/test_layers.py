@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"places", "foreign"},
     "foreign": SHARED
     | {"values", "errors", "facts", "places", "role", "command", "edition", "config", "program", "launch"},
+    "serve": {"errors"},
     "__main__": {"cli"},
     "config": {"errors", "facts", "addresses", "settings", "fetcher", "places", "trust"},
 }

@@ -8,6 +8,7 @@ overseer.run(program, address=":3000")
 """
 
 from overseer import role as _role  # noqa: F401 - first: it takes the private variables away
+from overseer import serve
 from overseer.config import Config, Unsigned
 from overseer.entry import restart, run, run_err, sanity_check
 from overseer.errors import (
@@ -58,4 +59,5 @@ __all__ = [
     "run",
     "run_err",
     "sanity_check",
+    "serve",
 ]

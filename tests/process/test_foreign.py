@@ -190,10 +190,10 @@ def test_the_master_starts_anew_and_still_hears_the_program(service: Callable[..
 
 def test_the_probe_is_not_fooled_by_the_old_generation(service: Callable[..., Service]) -> None:
     """Both have the same listener, so an answer counts only if the new one has accepted."""
-    app = foreign(service, "--ready-url", "tcp://127.0.0.1:{port}", "--ready-timeout", "3").serves()
+    app = foreign(service, "--ready-url", "tcp://127.0.0.1:{port}", "--ready-timeout", "5").serves()
     app.write(written("threading.Event().wait()"))
     answer = app.ask("restart")
-    assert (answer["outcome"], answer["detail"]) == ("failed", "was not ready within 3 s")
+    assert (answer["outcome"], answer["detail"]) == ("failed", "was not ready within 5 s")
     app.write(written(QUIET))
     assert app.restart() == 3
 

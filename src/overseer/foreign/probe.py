@@ -1,7 +1,8 @@
 """A short-lived process that asks whether a foreign program answers, and says READY=1 for it.
 
 Generations share their listeners, so an answer alone proves nothing: it may be the old one's. On Linux an
-answer counts only if the connection was accepted by a process of this very generation, which /proc tells. The
+answer counts only if the connection was accepted by a process of this very generation, which /proc tells. Who
+accepts is chance, and the old one may be quicker: each try knocks once more often than the one before. The
 master does nothing meanwhile, and the probe ends with its success, with `ready_timeout`, or with the program.
 """
 
@@ -13,6 +14,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _SOONEST, _LATEST = 0.02, 0.5
 """Seconds between two tries, longer each time."""
+
+_MOST_KNOCKS = 8
+"""Connections of one try."""
 
 _PATIENCE = 5.0
 """Seconds for one answer, and for somebody to accept."""
@@ -52,10 +57,10 @@ def start(url: str, address: str, timeout: float) -> None:
 
 
 def _ask(url: str, address: str, deadline: float, program: int) -> None:
-    wait = _SOONEST
+    wait, knocks = _SOONEST, 1
     while time.monotonic() < deadline and os.path.exists(f"/proc/{program}" if _HAS_PROC else "/"):
         try:
-            good = _answers(url, program)
+            good = _answers(url, program, knocks)
         except (OSError, http.client.HTTPException):
             good = False
         if good:
@@ -63,14 +68,19 @@ def _ask(url: str, address: str, deadline: float, program: int) -> None:
                 mail.sendto(notify.write({"READY": "1", notify.PROBE: "1"}), "\0" + address[1:])
             return
         time.sleep(wait)
-        wait = min(_LATEST, wait * 1.5)
+        wait, knocks = min(_LATEST, wait * 1.5), min(_MOST_KNOCKS, knocks + 1)
 
 
-def _answers(url: str, program: int) -> bool:
+def _answers(url: str, program: int, knocks: int) -> bool:
     parts = urlsplit(url)
     assert parts.hostname
-    with socket.create_connection((parts.hostname, parts.port or 80), timeout=_PATIENCE) as sock:
-        if not _is_ours(sock, program):
+    place = (parts.hostname, parts.port or 80)
+    with ExitStack() as stack:
+        socks = [
+            stack.enter_context(socket.create_connection(place, timeout=_PATIENCE)) for _ in range(knocks)
+        ]
+        sock = next((each for each in socks if _is_ours(each, program)), None)
+        if sock is None:
             return False
         if parts.scheme == "tcp":
             return True

@@ -1,0 +1,65 @@
+"""Servers that people use, run so that a restart loses no request: `serve.asgi(app, state)` and others.
+
+Each is a few lines around a well-kept server, imported only when it is used. The program hands over its
+`State` and gets back control when everybody has been answered:
+
+    def program(state: overseer.State) -> None:
+        overseer.serve.asgi(app, state)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio as aio
+    import socketserver as standard
+    from collections.abc import Awaitable, Callable
+
+    from overseer.program.state import State
+
+LINGER = 5.0
+"""Seconds that a connection without a request may stay once its generation drains."""
+
+SPREAD = 3.0
+"""Seconds over which WebSockets are closed, so that their clients do not all come back at once."""
+
+
+def asgi(app: Any, state: State, *, linger: float = LINGER, spread: float = SPREAD, **options: Any) -> None:
+    """Serve an ASGI application with uvicorn on all listeners, until the program drains and all is answered.
+
+    Ready is when the application's lifespan has started. While it drains: nothing more is accepted; answers
+    carry `Connection: close`; a connection without a request lingers for up to `linger` seconds, and is
+    closed when nothing has come on it; WebSockets are closed with 1012 (service restart) over `spread`
+    seconds; event streams end between two events; then background tasks and the lifespan's shutdown.
+    `options` are uvicorn's own. Raises `ConfigError` where uvicorn is not installed, or for an option that
+    says where to listen.
+    """
+    from overseer.serve.with_uvicorn import run  # noqa: PLC0415 - imported only when it is used
+
+    run(app, state, linger=linger, spread=spread, options=options)
+
+
+async def asyncio(
+    handler: Callable[[aio.StreamReader, aio.StreamWriter], Awaitable[None]],
+    state: State,
+    **options: Any,
+) -> None:
+    """Serve connections with a coroutine function, until the program drains and every one has been closed.
+
+    `options` are those of `asyncio.start_server`. A handler that would wait for ever asks `state.draining`.
+    """
+    from overseer.serve.with_standard import serve_streams  # noqa: PLC0415
+
+    await serve_streams(handler, state, options)
+
+
+def socketserver(server: standard.BaseServer, state: State) -> None:
+    """Serve with a server of the standard library, `http.server` too, that was made without binding.
+
+    It is given the listener; while the program drains it accepts no more, and what it has begun is finished:
+    threads are waited for, also those that it would leave behind (`daemon_threads`).
+    """
+    from overseer.serve.with_standard import serve_standard  # noqa: PLC0415
+
+    serve_standard(server, state)

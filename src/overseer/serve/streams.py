@@ -1,0 +1,105 @@
+"""What an ASGI application is told, and says, while its generation drains.
+
+Its answers get `Connection: close`, so that no request is sent after them on that connection. An event stream
+(text/event-stream) would last for ever: between two events the application is told that its client has gone,
+and the stream is ended as a whole one, so that the client comes back, to the next generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+_CLOSE = (b"connection", b"close")
+
+
+class Leaving:
+    """An application that knows when to leave."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.drains = asyncio.Event()
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Be the application."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        answer = _Answer(self.drains, receive, send)
+        await self.app(scope, answer.receive, answer.send)
+        await answer.finish()
+
+
+class _Answer:
+    """One answer on its way."""
+
+    def __init__(self, drains: asyncio.Event, receive: Receive, send: Send) -> None:
+        self._drains = drains
+        self._receive = receive
+        self._send = send
+        self._events = False  # it is an event stream, which lasts
+        self._between = asyncio.Event()  # the last event is whole
+        self._ended = False
+
+    async def send(self, message: Message) -> None:
+        """Pass it on; the head with the word that ends the connection, if this generation drains."""
+        if self._ended:
+            return
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            self._events = is_event_stream(headers)
+            if self._drains.is_set():
+                message = {**message, "headers": closing(headers)}
+        elif message["type"] == "http.response.body":
+            body = message.get("body", b"")
+            if body.endswith((b"\n\n", b"\r\n\r\n")):
+                self._between.set()
+            elif body:
+                self._between.clear()
+            self._ended = not message.get("more_body", False)
+            if self._events and self._drains.is_set() and self._between.is_set() and not self._ended:
+                self._ended, message = True, {**message, "more_body": False}
+        await self._send(message)
+
+    async def receive(self) -> Message:
+        """Wait for what the client says; in an event stream also for the time to leave."""
+        told = asyncio.ensure_future(self._receive())
+        leaves = asyncio.ensure_future(self._may_leave())
+        try:
+            await asyncio.wait({told, leaves}, return_when=asyncio.FIRST_COMPLETED)
+            if not told.done() and self._events:
+                return {"type": "http.disconnect"}
+            return await told
+        finally:
+            for waiting in (told, leaves):
+                waiting.cancel()
+
+    async def _may_leave(self) -> None:
+        """Wait until this generation drains and no event is half said."""
+        await self._drains.wait()
+        await self._between.wait()
+
+    async def finish(self) -> None:
+        """End a stream as a whole one that its application has left at our word."""
+        if self._events and not self._ended:
+            self._ended = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer is made of events without end."""
+    found = next((value for name, value in headers if name.lower() == b"content-type"), b"")
+    return found.split(b";")[0].strip().lower() == b"text/event-stream"
+
+
+def closing(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the header fields of an answer that is the last one on its connection."""
+    return [(name, value) for name, value in headers if name.lower() != b"connection"] + [_CLOSE]

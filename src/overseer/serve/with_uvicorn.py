@@ -1,0 +1,143 @@
+"""uvicorn, with a drain that loses nothing.
+
+uvicorn's own shutdown closes every connection that has no request at that moment, also one on which a request
+is on its way: about one in five thousand. Here such a connection stays until its next request was answered,
+which ends it, or until it has been silent for the whole linger; then it is closed only when the kernel has
+nothing of it that is unread. What of uvicorn is used beyond its documentation stands in this module alone,
+and is tested with the version that is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import random
+import struct
+import termios
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from overseer.errors import ConfigError
+from overseer.serve.streams import Leaving
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from overseer.program.state import State
+
+_OURS = frozenset({"host", "port", "uds", "fd", "workers", "reload", "backlog"})
+_STEP = 0.05
+"""Seconds between two looks at the connections of a generation that drains."""
+
+
+def run(app: Any, state: State, *, linger: float, spread: float, options: dict[str, Any]) -> None:
+    """See `overseer.serve.asgi`."""
+    if wrong := _OURS & options.keys():
+        name = min(wrong)
+        raise ConfigError(name, "is overseer's: say it to overseer.run (address, workers), not to the server")
+    options.setdefault("http", "httptools" if find_spec("httptools") else "h11")
+    config = uvicorn.Config(app, **options)
+    config.load()
+    config.http_protocol_class = _attentive(config.http_protocol_class)
+    server = _Server(config, state, linger=linger, spread=spread)
+    server.run(sockets=list(state.listeners))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, told when to be ready and when to leave by overseer instead of by signals."""
+
+    def __init__(self, config: uvicorn.Config, state: State, *, linger: float, spread: float) -> None:
+        super().__init__(config)
+        self._state = state
+        self._linger = linger
+        self._spread = spread
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say that the program is ready."""
+        leaving = self.config.loaded_app = Leaving(self.config.loaded_app)
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+
+        def leave() -> None:
+            leaving.drains.set()
+            self.should_exit = True
+            for server in self.servers:  # now, and not at the next tick: whoever knocks is the next one's
+                server.close()
+
+        def hear() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(leave)
+
+        self._state.on_drain(hear)
+        if self.started and not self.should_exit:
+            self._state.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let everybody finish, and then do what uvicorn does."""
+        await self._let_finish()
+        await super().shutdown(sockets)
+
+    async def _let_finish(self) -> None:
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + self._linger
+        for each in [c for c in self.server_state.connections if not _is_http(c)]:
+            loop.call_later(random.uniform(0, self._spread), _close_socket, each)  # noqa: S311 - spreads load
+        while self.server_state.connections:
+            if loop.time() >= patience:
+                for each in [c for c in self.server_state.connections if _is_http(c)]:
+                    if _is_idle(each) and not _unread(each.transport):
+                        each.shutdown()
+            await asyncio.sleep(_STEP)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to overseer."""
+        yield
+
+
+def _is_http(connection: Any) -> bool:
+    return hasattr(connection, "cycle")
+
+
+def _close_socket(connection: Any) -> None:
+    """Close a WebSocket with 1012."""
+    if not connection.transport.is_closing():
+        connection.shutdown()
+
+
+def _attentive(protocol: Any) -> Any:
+    """Return a protocol that knows whether anything has come since its last answer."""
+    if not (hasattr(protocol, "data_received") and hasattr(protocol, "on_response_complete")):
+        raise ConfigError("http", "overseer drains uvicorn's protocols h11 and httptools")
+
+    class Attentive(protocol):  # type: ignore[misc]
+        heard = False
+
+        def data_received(self, data: bytes) -> None:
+            self.heard = True
+            super().data_received(data)
+
+        def on_response_complete(self) -> None:
+            self.heard = False
+            super().on_response_complete()
+
+    return Attentive
+
+
+def _is_idle(connection: Any) -> bool:
+    """Whether no request is being answered on it, and none has begun to arrive."""
+    cycle = connection.cycle
+    return not connection.heard and (cycle is None or cycle.response_complete)
+
+
+def _unread(transport: Any) -> int:
+    """Return how many bytes the kernel has for us (FIONREAD, tcp(7))."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return 0
+    found = fcntl.ioctl(sock.fileno(), termios.FIONREAD, struct.pack("i", 0))
+    return int(struct.unpack("i", found)[0])

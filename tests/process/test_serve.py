@@ -1,0 +1,240 @@
+"""Servers of overseer.serve: restarts that no client notices, not even on connections that are kept alive."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.process.service import DEADLINE, Service, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ASGI = """
+import asyncio
+import overseer
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            told = (await receive())["type"]
+            print(told, flush=True)
+            await send({"type": told + ".complete"})
+            if told == "lifespan.shutdown":
+                return
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        return
+    if scope["path"] == "/events":
+        head = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        gone = asyncio.ensure_future(left(receive))
+        for number in range(10_000):
+            await send({"type": "http.response.body", "body": b"data: ", "more_body": True})
+            await asyncio.sleep(0.05)
+            await send({"type": "http.response.body", "body": b"%d\\n\\n" % number, "more_body": True})
+            if (await asyncio.wait({gone}, timeout=0.05))[0]:
+                return
+    body = b""
+    while True:
+        part = await receive()
+        body += part.get("body", b"")
+        if not part.get("more_body"):
+            break
+    answer = b"%d %d" % (program.generation, len(body))
+    head = [(b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": answer})
+
+async def left(receive):
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+def program(state):
+    program.generation = state.generation
+    overseer.serve.asgi(app, state, linger=LINGER, spread=0.1, log_level="warning")
+
+if __name__ == "__main__":
+    overseer.run(program, **OPTIONS)
+"""
+STREAMS = """
+import asyncio
+import overseer
+
+async def answer(reader, writer):
+    while line := await reader.readline():
+        writer.write(b"%d %s" % (program.generation, line))
+        await writer.drain()
+
+async def program(state):
+    program.generation = state.generation
+    await overseer.serve.asyncio(answer, state)
+
+if __name__ == "__main__":
+    overseer.run(program, **OPTIONS)
+"""
+STANDARD = """
+import http.server
+import overseer
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = b"%d 0" % program.generation
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+def program(state):
+    program.generation = state.generation
+    server = http.server.ThreadingHTTPServer(("", 0), Answer, bind_and_activate=False)
+    overseer.serve.socketserver(server, state)
+
+if __name__ == "__main__":
+    overseer.run(program, **OPTIONS)
+"""
+
+
+class Clients:
+    """Threads that ask again and again over connections that are kept, each with a pause of its own."""
+
+    def __init__(self, port: int, pauses: list[float]) -> None:
+        self.port = port
+        self.answers = 0
+        self.failures: list[str] = []
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self._ask, args=[pause]) for pause in pauses]
+        for thread in self.threads:
+            thread.start()
+
+    def _ask(self, pause: float) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        while not self.over.wait(pause):
+            try:
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                answer.read()
+                self.answers += 1
+                assert answer.status == 200
+                if answer.will_close:
+                    connection.close()
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                self.failures.append(f"{pause:g}: {error!r}")
+                connection.close()
+
+    def end(self) -> None:
+        """Stop asking."""
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("source", [ASGI, STANDARD], ids=["asgi", "socketserver"])
+def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service], source: str) -> None:
+    """Whether the next one comes at once or after a pause."""
+    app = service(source.replace("LINGER", "2")).serves()
+    clients = Clients(app.port, [0.0, 0.001, 0.01, 0.05, 0.3])
+    for number in range(2, 7):
+        app.restart()
+        before = clients.answers
+        until(lambda before=before: clients.answers > before + 50, "clients are answered")  # type: ignore[misc]
+        until(lambda number=number: ask(app.port).startswith(f"{number} "), "it answers")  # type: ignore[misc]
+    clients.end()
+    assert clients.failures == []
+    assert clients.answers > 250
+
+
+def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
+    """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
+    app = service(ASGI.replace("LINGER", "1")).serves()
+    early = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(3)]
+    until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
+    early[1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-")
+    app.restart()
+    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
+    early[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = read_all(early[0])
+    assert b"connection: close" in answer.lower()
+    assert answer.endswith(b"1 0")
+    assert read_all(early[2]) == b"", "it has said nothing for the whole linger"
+    early[1].sendall(b"Length: 4\r\n\r\nbody")
+    assert read_all(early[1]).endswith(b"1 4")
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+    assert app.out.count("lifespan.shutdown") == 1
+
+
+def ask(port: int) -> str:
+    """Ask on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    connection.request("GET", "/")
+    answer = connection.getresponse().read().decode()
+    connection.close()
+    return answer
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Read to the end."""
+    found = b""
+    while more := sock.recv(65536):
+        found += more
+    sock.close()
+    return found
+
+
+def test_what_lasts_is_ended_so_that_its_client_comes_back(service: Callable[..., Service]) -> None:
+    """A WebSocket is closed with 1012; a stream of events ends between two of them, as a whole answer."""
+    app = service(ASGI.replace("LINGER", "1")).serves()
+    with connect(f"ws://127.0.0.1:{app.port}/ws") as talk:
+        connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+        connection.request("GET", "/events")
+        stream = connection.getresponse()
+        assert stream.readline() == b"data: 0\n"
+        app.restart()
+        with pytest.raises(ConnectionClosed) as closed:
+            talk.recv(timeout=DEADLINE)
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 1012
+        rest = stream.read()
+        assert rest.endswith(b"\n\n"), "http.client raises IncompleteRead for one that was cut"
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+
+
+def test_streams_of_asyncio_are_finished(service: Callable[..., Service]) -> None:
+    """A handler has as long as its client goes on."""
+    app = service(STREAMS).serves()
+
+    async def talk() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(b"one\n")
+        assert await reader.readline() == b"1 one\n"
+        await asyncio.to_thread(app.restart)
+        writer.write(b"two\n")
+        assert await reader.readline() == b"1 two\n"
+        writer.close()
+
+    asyncio.run(talk())
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+    with socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) as late:
+        late.sendall(b"three\n")
+        assert late.recv(100) == b"2 three\n"
+
+
+def test_where_to_listen_is_not_the_servers_business(service: Callable[..., Service]) -> None:
+    """An option that says so is refused by name, in one line."""
+    source = ASGI.replace("linger=LINGER", "port=80")
+    app = service(source)
+    assert app.wait() != 0
+    assert "port: is overseer's" in app.log
