@@ -19,6 +19,8 @@ COMMANDS: dict[str, str] = {
     "history": "overseer.cli.operate:history",
     "stop": "overseer.cli.operate:stop",
     "reexec": "overseer.cli.operate:reexec",
+    "unit": "overseer.cli.unit:unit",
+    "completion": "overseer.cli.completion:completion",
     "repo": "overseer.cli.repo:repo",
 }
 """The name of each command, in the order of the help, and where it is: `module:attribute`."""

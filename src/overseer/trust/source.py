@@ -43,9 +43,7 @@ class SignedReleases:
             self._view = None
             from overseer.trust.client import refresh  # noqa: PLC0415 - a quarter of a second, and 20 MiB
 
-            view = refresh(self._files, self._folder, self._trust.anchor())
-            self._files.changed(_STAMP)  # it is known now
-            self._view = view
+            self._view = refresh(self._files, self._folder, self._trust.anchor())
         chosen = choose(self._view.targets, self._trust.name, self._here())
         if chosen is None or seen == _seen(chosen):
             return None

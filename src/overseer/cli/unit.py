@@ -1,0 +1,160 @@
+"""`overseer unit`: the configuration of a service manager for a program under overseer."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+import click
+
+from overseer import places
+from overseer.errors import ConfigError
+
+_SYSTEMD = """\
+[Unit]
+Description={name} under overseer
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+{user}WorkingDirectory={directory}
+ExecStart={command}
+ExecReload={overseer} restart --control /run/{name}/overseer.sock
+RuntimeDirectory={name}
+StateDirectory={name}
+WatchdogSec=60
+KillMode=control-group
+TimeoutStopSec={patience}
+OOMPolicy=continue
+Restart=on-failure
+RestartPreventExitStatus=78
+
+# What it may not do. Take away what your program needs.
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+UMask=0027
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_SUPERVISOR = """\
+[program:{name}]
+command={command}
+directory={directory}
+{user}environment=RUNTIME_DIRECTORY="{directory}"
+autorestart=unexpected
+exitcodes=0,78
+stopsignal=TERM
+stopwaitsecs={patience}
+stopasgroup=false
+killasgroup=true
+stdout_logfile=/var/log/{name}.log
+redirect_stderr=true
+"""
+
+_RUNIT = """\
+#!/bin/sh
+# {directory}/run of a runit service, or of s6: it stays one process with one PID.
+exec 2>&1
+cd {directory} || exit 1
+export RUNTIME_DIRECTORY=/run/{name}
+mkdir -p "$RUNTIME_DIRECTORY"
+exec {chpst}{command}
+"""
+
+_DOCKER = """\
+# The program is PID 1 and overseer with it: it reaps, and docker stop drains.
+WORKDIR {directory}
+STOPSIGNAL SIGTERM
+CMD {words}
+"""
+
+
+@click.command()
+@click.option(
+    "--for",
+    "manager",
+    type=click.Choice(["systemd", "supervisor", "runit", "s6", "docker"]),
+    default="systemd",
+    show_default=True,
+    help="Which service manager.",
+)
+@click.option("--name", "-n", default="", metavar="NAME", help="The service's name; default: the program's.")
+@click.option("--user", default="", metavar="USER", help="Whose it is; for systemd else one made for it.")
+@click.option("--directory", default="", metavar="FOLDER", help="Where it runs; default: here.")
+@click.option(
+    "--patience",
+    default=45,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a stop may take; more than terminate_timeout.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def unit(  # noqa: PLR0917 - as click calls it
+    manager: str, name: str, user: str, directory: str, patience: int, command: tuple[str, ...]
+) -> None:
+    """Print the configuration of a service manager that runs COMMAND, a program that calls overseer.run.
+
+    For a program that does not, COMMAND is `overseer run -- ...`. Save what is printed where the manager
+    looks for it; for systemd that is /etc/systemd/system/NAME.service.
+    """
+    directory = os.path.abspath(directory or ".")
+    try:
+        name = places.check_name(name) if name else places.name_of(_program(command))
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
+    first = command[0] if "/" not in command[0] else os.path.abspath(command[0])
+    words = [_found(first), *command[1:]]
+    overseer = os.path.join(os.path.dirname(sys.executable), "overseer")
+    told = {"name": name, "directory": directory, "patience": str(patience), "overseer": overseer}
+    match manager:
+        case "systemd":
+            who = f"User={user}\n" if user else "DynamicUser=yes\n"
+            text = _SYSTEMD.format(user=who, command=" ".join(map(_for_systemd, words)), **told)
+        case "supervisor":
+            who = f"user={user}\n" if user else ""
+            text = _SUPERVISOR.format(user=who, command=shlex.join(words).replace("%", "%%"), **told)
+        case "docker":
+            text = _DOCKER.format(words="[" + ", ".join(f'"{word}"' for word in words) + "]", **told)
+        case _:
+            who = f"{'s6-setuidgid' if manager == 's6' else 'chpst -u'} {shlex.quote(user)} " if user else ""
+            text = _RUNIT.format(chpst=who, command=shlex.join(words), **told)
+    click.echo(text, nl=False)
+
+
+def _program(command: tuple[str, ...]) -> str:
+    """Return what a person would call the service: a script rather than its interpreter."""
+    scripts = [word for word in command if word.endswith((".py", ".pyz", ".pex"))]
+    base = os.path.basename(scripts[0] if scripts else command[0])
+    return os.path.splitext(base)[0] or base
+
+
+def _found(program: str) -> str:
+    """Return the path of a program: a manager has another PATH."""
+    import shutil  # noqa: PLC0415 - only here
+
+    return shutil.which(program) or program
+
+
+def _for_systemd(word: str) -> str:
+    """Quote a word of a command line (systemd.service(5)): % and $ would be looked up."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return escaped if escaped == word and word and not set(word) & set(" \t'\";") else f'"{escaped}"'

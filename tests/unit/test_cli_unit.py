@@ -1,0 +1,95 @@
+"""What `overseer unit` prints is what its reader takes; and completion completes."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from overseer.cli.main import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def printed(*words: str) -> str:
+    """Run `overseer` with these words; return what it prints."""
+    done = CliRunner().invoke(cli, [*words])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_takes_the_unit_without_a_word(tmp_path: Path) -> None:
+    """Quoting included: no word of the command is looked up or cut."""
+    program = tmp_path / "app.py"
+    program.write_text("")
+    words = (sys.executable, str(program), "100%", "$HOME", 'a "b"', "c;d")
+    unit = tmp_path / "app.service"
+    unit.write_text(printed("unit", "--directory", str(tmp_path), "--", *words))
+    assert 'app.py "100%%" "$$HOME" "a \\"b\\"" "c;d"' in unit.read_text()
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
+    )
+    ours = [line for line in done.stderr.splitlines() if "app.service" in line]
+    assert ours == []
+
+
+def test_the_name_is_that_of_the_script() -> None:
+    """And not of the interpreter; without a script it is the program's."""
+    assert "Description=shop under" in printed("unit", "--", "python3", "/srv/shop.py")
+    assert "RuntimeDirectory=nginx" in printed("unit", "--", "/usr/sbin/nginx")
+    assert "RuntimeDirectory=web" in printed("unit", "--name", "web", "--", "nginx")
+    assert CliRunner().invoke(cli, ["unit", "--name", "a/b", "--", "nginx"]).exit_code == 2
+
+
+def test_supervisor_takes_its_section() -> None:
+    """Which is an INI file with % doubled."""
+    parser = configparser.RawConfigParser()
+    parser.read_string(printed("unit", "--for", "supervisor", "--user", "app", "--", "sh", "-c", "echo 100%"))
+    section = parser["program:sh"]
+    assert section["command"].endswith("sh -c 'echo 100%%'")
+    assert section["user"] == "app"
+
+
+@pytest.mark.parametrize(("manager", "tool"), [("runit", "chpst -u app"), ("s6", "s6-setuidgid app")])
+def test_runit_and_s6_take_a_script(tmp_path: Path, manager: str, tool: str) -> None:
+    """A shell can read it, and it becomes the program."""
+    script = tmp_path / "run"
+    script.write_text(printed("unit", "--for", manager, "--user", "app", "--", "sh", "-c", "echo hello"))
+    subprocess.run(["sh", "-n", str(script)], check=True)
+    assert f"exec {tool} " in script.read_text()
+
+
+def test_a_container_has_it_as_its_first_process() -> None:
+    """Without a shell between, which would not pass signals on."""
+    lines = printed("unit", "--for", "docker", "--", "sh", "-c", "echo hello").splitlines()
+    (command,) = (line.removeprefix("CMD ") for line in lines if line.startswith("CMD "))
+    assert json.loads(command)[1:] == ["-c", "echo hello"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_learns_to_complete(shell: str) -> None:
+    """And then the commands are what is completed."""
+    assert "_OVERSEER_COMPLETE" in printed("completion", shell)
+    environ = {
+        **os.environ,
+        "_OVERSEER_COMPLETE": "bash_complete",
+        "COMP_WORDS": "overseer re",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(
+        [os.path.join(os.path.dirname(sys.executable), "overseer")],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} >= {"restart", "reexec", "repo"}
