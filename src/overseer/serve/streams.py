@@ -24,16 +24,18 @@ _CLOSE = (b"connection", b"close")
 class Leaving:
     """An application that knows when to leave."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, more: Callable[[MutableMapping[str, Any]], bool] = lambda _: False) -> None:
+        """Take the application; `more` tells whether another request has come behind one (pipelining)."""
         self.app = app
         self.drains = asyncio.Event()
+        self._more = more
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Be the application."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = _Answer(self.drains, receive, send)
+        answer = _Answer(self, lambda: self._more(scope), receive, send)
         await self.app(scope, answer.receive, answer.send)
         await answer.finish()
 
@@ -41,8 +43,9 @@ class Leaving:
 class _Answer:
     """One answer on its way."""
 
-    def __init__(self, drains: asyncio.Event, receive: Receive, send: Send) -> None:
-        self._drains = drains
+    def __init__(self, leaving: Leaving, more: Callable[[], bool], receive: Receive, send: Send) -> None:
+        self._drains = leaving.drains
+        self._more = more
         self._receive = receive
         self._send = send
         self._events = False  # it is an event stream, which lasts
@@ -56,7 +59,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             self._events = is_event_stream(headers)
-            if self._drains.is_set():
+            if self._drains.is_set() and not self._more():
                 message = {**message, "headers": closing(headers)}
         elif message["type"] == "http.response.body":
             body = message.get("body", b"")

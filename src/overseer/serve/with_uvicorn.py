@@ -58,7 +58,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say that the program is ready."""
-        leaving = self.config.loaded_app = Leaving(self.config.loaded_app)
+        leaving = self.config.loaded_app = Leaving(self.config.loaded_app, self._more_behind)
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
 
@@ -92,6 +92,14 @@ class _Server(uvicorn.Server):
                     if _is_idle(each) and not _unread(each.transport):
                         each.shutdown()
             await asyncio.sleep(_STEP)
+
+    def _more_behind(self, scope: Any) -> bool:
+        """Whether a client has sent another request behind this one: it is answered, too."""
+        for each in self.server_state.connections:
+            if _is_http(each) and getattr(each, "client", None) == scope.get("client"):
+                parser = getattr(each, "conn", None)
+                return bool(parser.trailing_data[0] if parser else getattr(each, "pipeline", ()))
+        return False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,0 +1,43 @@
+"""Restarts under every kind of client that the load has: none of them loses a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from bench.load import Drip, Fresh, Kept, Late, LoadProcess, Pipeline, Plan, Upload
+
+from tests.process.test_serve import ASGI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.process.service import Service
+
+LINGER = 1.0
+"""Seconds; kept connections pause for up to twice as long."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
+def test_no_client_notices_a_restart(service: Callable[..., Service], count: int) -> None:
+    """Anew, kept alive with pauses, late, byte by byte, uploading slowly, several requests at once."""
+    app = service(ASGI.replace("LINGER", str(LINGER)), max_draining=50).serves()
+    kinds = (
+        Fresh(rate=100),
+        Kept(rate=100, connections=50, pause=(0.0, 2 * LINGER)),
+        Late(rate=20, wait=0.2),
+        Drip(rate=10, over=0.5),
+        Upload(rate=10, over=0.5),
+        Pipeline(rate=10),
+    )
+    plan = Plan(kinds=kinds, seconds=None, timeout=30, generation_body=r"^(\d+) ")
+    with LoadProcess(f"http://127.0.0.1:{app.port}", plan) as load:
+        load.wait_started()
+        for number in range(2, count + 2):
+            assert app.restart() == number
+            load.wait_generation(number)
+        report = load.stop()
+    print(report)
+    assert report.failed == 0, report
+    assert report.ok > 0
