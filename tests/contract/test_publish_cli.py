@@ -76,6 +76,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.mark.long
 def test_two_commands_make_a_signed_release(shell: Shell) -> None:
     """`init` and `publish`, by real processes; the keys they leave are nobody else's and encrypted."""
     shell.real = True

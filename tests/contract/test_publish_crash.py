@@ -121,10 +121,8 @@ def interrupted(
     return calls
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name == "publish_one" else [pytest.mark.long]) for name in JOURNEYS],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", JOURNEYS)
 def test_a_publisher_killed_at_any_call_leaves_the_old_state_or_the_new_one(
     name: str, template: str, signers: Mapping[str, Signer]
 ) -> None:

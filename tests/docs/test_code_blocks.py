@@ -32,6 +32,7 @@ PAGES = {
 TYPED = {page: found for page, found in PAGES.items() if any(b.language in SESSIONS for b in found)}
 
 SLOW = {f"docs/howto/{name}.md" for name in ("lost-keys", "sign-together", "publish", "small-updates")}
+SLOW |= {"docs/tutorial/sign-your-releases.md"}
 """Pages with dozens of commands that each derive keys from passphrases."""
 
 

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_the_example_tells_the_originals_story() -> None:
     """Each build listens, says hello and leaves; the first answers its slow request after the second did."""
     done = subprocess.run(

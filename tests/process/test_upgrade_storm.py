@@ -170,6 +170,7 @@ def test_a_storm_of_releases_is_a_non_event(storm: Storm, releases: int, every: 
     _tells_the_story(storm)
 
 
+@pytest.mark.long
 def test_bad_releases_in_a_row_do_not_fill_the_disk(storm: Storm) -> None:
     """Nothing good comes between them that would make room; only the last that failed are still there."""
     fault = next(fault for fault in FAULTS if fault.name == "exits at its start")
