@@ -71,6 +71,7 @@ def test_every_world_within_a_small_bound_keeps_the_laws() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.very_long
 def test_every_world_within_a_large_bound_keeps_the_laws() -> None:
     """In minutes, where there is time."""
     assert tell(LARGE).worlds > 50_000
