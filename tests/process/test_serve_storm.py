@@ -8,6 +8,7 @@ import pytest
 from bench.load import Drip, Fresh, Kept, Late, LoadProcess, Pipeline, Plan, Upload
 
 from tests.process.test_serve import ASGI
+from tests.process.test_serve_wsgi import WSGI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,10 +20,11 @@ LINGER = 1.0
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("source", [ASGI, WSGI], ids=["asgi", "wsgi"])
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
-def test_no_client_notices_a_restart(service: Callable[..., Service], count: int) -> None:
+def test_no_client_notices_a_restart(service: Callable[..., Service], source: str, count: int) -> None:
     """Anew, kept alive with pauses, late, byte by byte, uploading slowly, several requests at once."""
-    app = service(ASGI.replace("LINGER", str(LINGER)), max_draining=50).serves()
+    app = service(source.replace("LINGER", str(LINGER)), max_draining=50).serves()
     kinds = (
         Fresh(rate=100),
         Kept(rate=100, connections=50, pause=(0.0, 2 * LINGER)),

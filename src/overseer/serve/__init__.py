@@ -1,4 +1,4 @@
-"""Servers that people use, run so that a restart loses no request: `serve.asgi(app, state)` and others.
+"""Servers that people use, run so that a restart loses no request: `serve.asgi(app, state)` and its sisters.
 
 Each is a few lines around a well-kept server, imported only when it is used. The program hands over its
 `State` and gets back control when everybody has been answered:
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from overseer.serve.needs import needs
+
 if TYPE_CHECKING:
     import asyncio as aio
     import socketserver as standard
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 LINGER = 5.0
 """Seconds that a connection without a request may stay once its generation drains."""
+
+THREADS = 20
+"""Requests that `wsgi` answers at one time."""
 
 SPREAD = 3.0
 """Seconds over which WebSockets are closed, so that their clients do not all come back at once."""
@@ -35,9 +40,39 @@ def asgi(app: Any, state: State, *, linger: float = LINGER, spread: float = SPRE
     `options` are uvicorn's own. Raises `ConfigError` where uvicorn is not installed, or for an option that
     says where to listen.
     """
+    needs("asgi", "uvicorn", "serve")
     from overseer.serve.with_uvicorn import run  # noqa: PLC0415 - imported only when it is used
 
     run(app, state, linger=linger, spread=spread, options=options)
+
+
+def wsgi(
+    app: Any,
+    state: State,
+    *,
+    linger: float = LINGER,
+    threads: int = THREADS,
+    ssl_certfile: str | None = None,
+    ssl_keyfile: str | None = None,
+    **options: Any,
+) -> None:
+    """Serve a WSGI application with cheroot on all listeners, until the program drains and all is answered.
+
+    As many requests as there are `threads` (20) are answered at one time; connections without a request need
+    none. While it drains: nothing more is accepted; answers carry `Connection: close`; a connection without a
+    request lingers for up to `linger` seconds, and is closed when nothing has come on it; event streams
+    (text/event-stream) end behind the next event.
+
+    With `ssl_certfile`, and `ssl_keyfile` unless the key is in the same file, it speaks HTTPS. `options` are
+    cheroot's `server_name`, `timeout` (10 s, of silence, between two requests and within one),
+    `max_request_body_size`, `max_request_header_size` (bytes, 0 for no limit) and `ssl_adapter`.
+    Raises `ConfigError` where cheroot is not installed, or for another option.
+    """
+    needs("wsgi", "cheroot", "wsgi")
+    from overseer.serve.with_cheroot import run  # noqa: PLC0415
+
+    certificate = (ssl_certfile, ssl_keyfile) if ssl_certfile else None
+    run(app, state, linger=linger, threads=threads, certificate=certificate, options=options)
 
 
 async def asyncio(

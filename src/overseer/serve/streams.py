@@ -1,4 +1,4 @@
-"""What an ASGI application is told, and says, while its generation drains.
+"""What an ASGI or WSGI application is told, and says, while its generation drains.
 
 Its answers get `Connection: close`, so that no request is sent after them on that connection. An event stream
 (text/event-stream) would last for ever: between two events the application is told that its client has gone,
@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -106,3 +106,43 @@ def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 def closing(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the header fields of an answer that is the last one on its connection."""
     return [(name, value) for name, value in headers if name.lower() != b"connection"] + [_CLOSE]
+
+
+class EventsEnd:
+    """A WSGI application whose event streams end between two events once its generation drains."""
+
+    def __init__(self, app: Any, drains: Callable[[], bool]) -> None:
+        self._app = app
+        self._drains = drains
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Be the application."""
+        answer = _Chunks(self._drains)
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            answer.events = is_event_stream((k.encode("latin-1"), v.encode("latin-1")) for k, v in headers)
+            return start_response(status, headers, *more)
+
+        answer.source = self._app(environ, start)
+        return answer
+
+
+class _Chunks:
+    """The body of one answer."""
+
+    source: Any = ()
+    events = False
+
+    def __init__(self, drains: Callable[[], bool]) -> None:
+        self._drains = drains
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self.source:
+            yield chunk
+            if self.events and chunk.endswith((b"\n\n", b"\r\n\r\n")) and self._drains():
+                return
+
+    def close(self) -> None:
+        """Tell the application that its answer was sent, or will not be."""
+        if hasattr(self.source, "close"):
+            self.source.close()

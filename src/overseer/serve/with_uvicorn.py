@@ -11,26 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import random
-import socket
-import struct
-import termios
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from overseer.errors import ConfigError
+from overseer.serve.silence import end_silent_transport
 from overseer.serve.streams import Leaving
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from overseer.program.state import State
 
 _OURS = frozenset({"host", "port", "uds", "fd", "workers", "reload", "backlog"})
-_NOTHING = struct.pack("i", 0)
 _STEP = 0.05
 """Seconds between two looks at the connections of a generation that drains."""
 
@@ -90,7 +87,7 @@ class _Server(uvicorn.Server):
         while self.server_state.connections:
             if loop.time() >= patience:
                 for each in [c for c in self.server_state.connections if _is_http(c)]:
-                    if _is_idle(each) and _end_silent(each.transport):
+                    if _is_idle(each) and end_silent_transport(each.transport):
                         each.shutdown()
             await asyncio.sleep(_STEP)
 
@@ -141,19 +138,3 @@ def _is_idle(connection: Any) -> bool:
     """Whether no request is being answered on it, and none has begun to arrive."""
     cycle = connection.cycle
     return not connection.heard and (cycle is None or cycle.response_complete)
-
-
-def _end_silent(transport: Any) -> bool:
-    """Say the end on a connection if the kernel has nothing of it for us (FIONREAD, tcp(7)).
-
-    The end is said here and now: the transport's own close takes another round of the loop, and a request
-    that came meanwhile would be lost. What is left to chance is the time between two system calls.
-    """
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return True
-    found = fcntl.ioctl(sock.fileno(), termios.FIONREAD, _NOTHING)
-    if found == _NOTHING and transport.get_extra_info("ssl_object") is None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
-    return bool(found == _NOTHING)

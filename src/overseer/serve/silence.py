@@ -1,0 +1,40 @@
+"""Connections on which nothing is on its way towards us: the only ones that may be ended."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import struct
+import termios
+from typing import Any
+
+_NOTHING = struct.pack("i", 0)
+
+
+def is_silent(sock: Any) -> bool:
+    """Whether the kernel has nothing of a connection that we have not read (FIONREAD, tcp(7))."""
+    return fcntl.ioctl(sock.fileno(), termios.FIONREAD, _NOTHING) == _NOTHING
+
+
+def end_silent(sock: Any) -> bool:
+    """Say the end on a plain connection if it is silent; return whether it was.
+
+    The end is said here and now, so that what is left to chance is the time between two system calls.
+    """
+    silent = is_silent(sock)
+    if silent:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+    return silent
+
+
+def end_silent_transport(transport: Any) -> bool:
+    """Do the same for a transport of asyncio, whose own close takes another round of the loop.
+
+    Under TLS the transport says the end itself, after the word with which TLS ends.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return True
+    return is_silent(sock) if transport.get_extra_info("ssl_object") else end_silent(sock)

@@ -1,0 +1,333 @@
+"""cheroot, with a drain that loses nothing.
+
+cheroot parses requests and calls the application in its threads. Which connections are open, and when one of
+them may end, is decided here, in one thread: a connection that is silent, also one that has just been opened,
+waits in a selector and occupies none of the others.
+
+An answer that ends its connection says the end behind it, and what its client still sends is read away before
+the descriptor is closed: closed with something unread, TCP would reset the connection, and could take the
+answer with it (RFC 9112, 9.6). What of cheroot is used beyond its documentation stands in this module alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cheroot import errors, server, wsgi
+
+from overseer.errors import ConfigError, ListenerDrainingError
+from overseer.serve.silence import end_silent, is_silent
+from overseer.serve.streams import EventsEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from overseer.program.state import State
+
+_MAY_SAY = frozenset(
+    {"server_name", "timeout", "max_request_body_size", "max_request_header_size", "ssl_adapter"}
+)
+_STEP = 0.5
+"""Seconds between two looks for connections that have been silent for too long."""
+_STEP_DRAINING = 0.05
+_AFTERWARDS = 2.0
+"""Seconds of silence after which a client that was told the end is left, though it has not said its own."""
+_AFTERWARDS_AT_MOST = 30.0
+
+_HANDSHAKE = b"\x16"
+"""The first byte of TLS (RFC 8446, 5.1)."""
+
+_log = logging.getLogger("cheroot")
+
+
+def run(
+    app: Any,
+    state: State,
+    *,
+    linger: float,
+    threads: int,
+    certificate: tuple[str, str | None] | None,
+    options: dict[str, Any],
+) -> None:
+    """See `overseer.serve.wsgi`."""
+    if wrong := options.keys() - _MAY_SAY:
+        known = ", ".join(sorted(_MAY_SAY))
+        raise ConfigError(min(wrong), f"is no option of serve.wsgi: there are threads, linger, {known}")
+    if certificate:
+        from cheroot.ssl.builtin import BuiltinSSLAdapter  # noqa: PLC0415 - and with it ssl
+
+        path, key = certificate
+        options["ssl_adapter"] = BuiltinSSLAdapter(path, key or path)
+    _Server(app, state, linger=linger, threads=threads, options=options).serve()
+
+
+class _Server(wsgi.Server):
+    """cheroot's server with other connections, listeners and end than its own."""
+
+    def __init__(
+        self, app: Any, state: State, *, linger: float, threads: int, options: dict[str, Any]
+    ) -> None:
+        super().__init__(("0.0.0.0", 0), EventsEnd(app, state.draining.is_set), numthreads=threads)  # noqa: S104
+        for name, value in options.items():
+            setattr(self, name, value)
+        self.gateway = _Gateway
+        self.software = f"{self.version} Server"
+        self.leaving = False
+        self._state = state
+        self._linger = linger
+        self._patience = float("inf")
+        self._open: set[_Connection] = set()
+        self._back: deque[_Connection] = deque()  # from the threads that had it
+        self._cause: BaseException | None = None
+        self._wait = selectors.DefaultSelector()
+        self._bell, self._rope = socket.socketpair()
+        for end in (self._bell, self._rope):
+            end.setblocking(False)
+
+    def serve(self) -> None:
+        """Serve until the program drains and every connection has ended."""
+        self.requests.start()
+        try:
+            self._wait.register(self._bell, selectors.EVENT_READ, self._take_back)
+            self._wait.register(self._state.draining, selectors.EVENT_READ, self._leave)
+            for listener in self._state.listeners:
+                listener.setblocking(False)
+                self._wait.register(listener, selectors.EVENT_READ, partial(self._welcome, listener))
+            self._state.ready()
+            while not self.leaving or self._open:
+                self._turn()
+        finally:
+            self.requests.stop(None if self.leaving and not self._open else self.shutdown_timeout)
+            self._wait.close()
+            self._bell.close()
+            self._rope.close()
+
+    def _turn(self) -> None:
+        for key, _ in self._wait.select(_STEP_DRAINING if self.leaving else _STEP):
+            if isinstance(key.data, _Connection):
+                self._attend(key.data)
+            else:
+                key.data()
+        if self._cause:
+            raise self._cause
+        self._end_silent_ones()
+
+    def _welcome(self, listener: socket.socket) -> None:
+        try:
+            sock, address = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError, ListenerDrainingError):
+            return
+        except OSError as error:
+            _log.error("cannot accept a connection: %s", error)
+            time.sleep(0.05)  # no descriptor is left, say: some connection ends meanwhile
+            return
+        sock.settimeout(self.timeout)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = _Connection(self, sock, address)
+        self._open.add(connection)
+        self._await(connection)
+
+    def _await(self, connection: _Connection) -> None:
+        connection.since = time.monotonic()
+        self._wait.register(connection.socket, selectors.EVENT_READ, connection)
+
+    def _attend(self, connection: _Connection) -> None:
+        """Do what a connection on which something has come calls for."""
+        if connection.told_the_end:
+            if connection.skip():
+                self._end(connection)
+            return
+        self._wait.unregister(connection.socket)
+        self.requests.put(connection)
+
+    def _take_back(self) -> None:
+        """Look after the connections that the threads are done with."""
+        with contextlib.suppress(BlockingIOError):
+            self._bell.recv(4096)
+        while self._back:
+            connection = self._back.popleft()
+            if connection.socket.fileno() < 0:
+                self._open.discard(connection)
+            elif not connection.told_the_end and connection.has_read_more():
+                self.requests.put(connection)
+            else:
+                self._await(connection)
+
+    def _leave(self) -> None:
+        """Accept no more; whoever is here is answered."""
+        self.leaving = True
+        self._patience = time.monotonic() + self._linger
+        self._wait.unregister(self._state.draining)
+        for listener in self._state.listeners:
+            self._wait.unregister(listener)
+
+    def _end_silent_ones(self) -> None:
+        now = time.monotonic()
+        waiting = [key.data for key in self._wait.get_map().values()]
+        for connection in [one for one in waiting if isinstance(one, _Connection)]:
+            if connection.told_the_end:
+                if now > min(connection.since + _AFTERWARDS, connection.ended + _AFTERWARDS_AT_MOST):
+                    self._end(connection)
+            elif now > min(connection.since + self.timeout, self._patience) and end_silent(connection.socket):
+                self._end(connection)
+
+    def _end(self, connection: _Connection) -> None:
+        self._wait.unregister(connection.socket)
+        self._open.discard(connection)
+        connection.end()
+
+    def put_conn(self, conn: Any) -> None:
+        """Take a connection back from one of the threads, and wake up."""
+        self._back.append(conn)
+        with contextlib.suppress(BlockingIOError):  # there is plenty to wake up for
+            self._rope.send(b"!")
+
+    @property
+    def can_add_keepalive_connection(self) -> bool:
+        """Whether a connection may stay: they cost a descriptor, and no thread."""
+        return True
+
+    @property
+    def interrupt(self) -> BaseException | None:
+        """What ended one of the threads, and with it the program."""
+        return self._cause
+
+    @interrupt.setter
+    def interrupt(self, cause: BaseException | None) -> None:
+        self._cause = cause
+        with contextlib.suppress(BlockingIOError):
+            self._rope.send(b"!")
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Log it where a program looks for it."""
+        _log.log(level, "%s", msg, exc_info=traceback)
+
+
+class _Request(server.HTTPRequest):
+    """A request whose answer may be the last one on its connection."""
+
+    conn: _Connection
+    server: _Server
+
+    def respond(self) -> None:
+        """Answer; behind a body in chunks read also what the application has left of it."""
+        super().respond()
+        if self.chunked_read and not self.close_connection:
+            while self.rfile.read(65536):
+                pass
+            self._read_trailer()
+
+    def send_headers(self) -> None:
+        """Send the head of the answer; it ends the connection if we leave and nothing is behind this one."""
+        if self.server.leaving and not self.close_connection:
+            self.outheaders = [(k, v) for k, v in self.outheaders if k.lower() != b"connection"]
+            self.close_connection = not self._is_read() or not self.conn.has_more()
+        super().send_headers()
+
+    def _is_read(self) -> bool:
+        """Read the request to its end, as far as that can be done before the answer."""
+        if self.chunked_read:
+            if self.rfile.closed:
+                self._read_trailer()
+            return bool(self.rfile.closed)
+        while self.rfile.remaining and self.rfile.read(65536):
+            pass
+        return True
+
+    def _read_trailer(self) -> None:
+        if not self._trailer_read:
+            self._trailer_read = True
+            for _ in self.rfile.read_trailer_lines():
+                pass
+
+    _trailer_read = False
+
+
+class _Connection(server.HTTPConnection):
+    """A connection that is ended with care."""
+
+    RequestHandlerClass = _Request
+
+    def __init__(self, owner: _Server, sock: socket.socket, address: Any) -> None:
+        super().__init__(owner, sock)
+        self.since = 0.0  # when it began to wait
+        self.ended = 0.0  # when its client was told
+        self.told_the_end = False
+        self._shaken = owner.ssl_adapter is None
+        if isinstance(address, tuple) and address:
+            self.remote_addr, self.remote_port = address[:2]
+
+    def communicate(self) -> bool:
+        """Read a request and answer it, in one of the threads; return whether there may be another."""
+        if not self._shaken and not self._shake_hands():
+            return False
+        return bool(super().communicate())  # type: ignore[no-untyped-call]
+
+    def _shake_hands(self) -> bool:
+        self._shaken = True
+        adapter = self.server.ssl_adapter
+        if self.socket.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE, b""):
+            text = "This port speaks HTTPS only.\n"
+            _Request(self.server, self).simple_response("400 Bad Request", text)
+            return False
+        try:
+            sock, self.ssl_env = adapter.wrap(self.socket)
+        except (errors.NoSSLError, errors.FatalSSLAlert) as error:
+            self.server.error_log(f"{self.remote_addr}: no TLS: {error}", logging.DEBUG)
+            return False
+        sock.settimeout(self.server.timeout)
+        self.socket = sock
+        self.rfile = adapter.makefile(sock, "rb", self.rbufsize)
+        self.wfile = adapter.makefile(sock, "wb", self.wbufsize)
+        return True
+
+    def has_read_more(self) -> bool:
+        """Whether something was read already that belongs to the next request."""
+        pending: Callable[[], int] | None = getattr(self.socket, "pending", None)
+        return bool(self.rfile.has_data() or (pending and pending()))
+
+    def has_more(self) -> bool:
+        """Whether something was read, or can be, behind this request."""
+        return self.has_read_more() or not is_silent(self.socket)
+
+    def close(self) -> None:
+        """Say the end, and leave the rest to the one who waits: called in one of the threads."""
+        self.told_the_end = True
+        self.ended = time.monotonic()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+        self.server.put_conn(self)
+
+    def skip(self) -> bool:
+        """Read what nobody will answer; return whether the client has said its end, too."""
+        self.since = time.monotonic()
+        try:
+            return not self.socket.recv(65536)
+        except OSError:
+            return True
+
+    def end(self) -> None:
+        """Close the descriptor."""
+        self.linger = False
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+class _Gateway(wsgi.Gateway_10):
+    """What an application is told about its request."""
+
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
+        """Return it, with the address that was really called."""
+        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
+        here = self.req.conn.socket.getsockname()
+        if isinstance(here, tuple):
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = here[0], str(here[1])
+        return environ
