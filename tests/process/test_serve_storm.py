@@ -8,6 +8,7 @@ import pytest
 from bench.load import Drip, Fresh, Kept, Late, LoadProcess, Pipeline, Plan, Upload
 
 from tests.process.test_serve import ASGI
+from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_wsgi import WSGI
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ LINGER = 1.0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("source", [ASGI, WSGI], ids=["asgi", "wsgi"])
+@pytest.mark.parametrize("source", [ASGI, WSGI, AIOHTTP], ids=["asgi", "wsgi", "aiohttp"])
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
 def test_no_client_notices_a_restart(service: Callable[..., Service], source: str, count: int) -> None:
     """Anew, kept alive with pauses, late, byte by byte, uploading slowly, several requests at once."""
-    app = service(source.replace("LINGER", str(LINGER)), max_draining=50).serves()
+    app = service(source.replace("LINGER", str(LINGER)).replace("PAUSE", "0"), max_draining=50).serves()
     kinds = (
         Fresh(rate=100),
         Kept(rate=100, connections=50, pause=(0.0, 2 * LINGER)),

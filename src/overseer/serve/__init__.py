@@ -16,7 +16,10 @@ from overseer.serve.needs import needs
 if TYPE_CHECKING:
     import asyncio as aio
     import socketserver as standard
+    import ssl
     from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
 
     from overseer.program.state import State
 
@@ -73,6 +76,33 @@ def wsgi(
 
     certificate = (ssl_certfile, ssl_keyfile) if ssl_certfile else None
     run(app, state, linger=linger, threads=threads, certificate=certificate, options=options)
+
+
+def aiohttp(
+    app: web.Application,
+    state: State,
+    *,
+    linger: float = LINGER,
+    spread: float = SPREAD,
+    ssl_context: ssl.SSLContext | None = None,
+    **options: Any,
+) -> None:
+    """Serve an application of aiohttp on all listeners, until the program drains and all is answered.
+
+    Ready is when `on_startup` and the beginnings of `cleanup_ctx` are through. While it drains: nothing more
+    is accepted; answers carry `Connection: close`; a connection without a request lingers for up to `linger`
+    seconds, and is closed when nothing has come on it; WebSockets are closed with 1012 (service restart) over
+    `spread` seconds; event streams (text/event-stream) end between two events, and their handlers are
+    cancelled as if the client had gone. Then `on_shutdown`, once everybody has been answered or, for handlers
+    that wait for it, `linger` and `spread` seconds later at the latest; then `on_cleanup`.
+
+    `ssl_context` makes it speak HTTPS; made in the program, it is made anew by each generation. `options` are
+    those of `aiohttp.web.AppRunner`. Raises `ConfigError` for one that says where to listen.
+    """
+    needs("aiohttp", "aiohttp", "aiohttp")
+    from overseer.serve.with_aiohttp import run  # noqa: PLC0415
+
+    run(app, state, linger=linger, spread=spread, ssl_context=ssl_context, options=options)
 
 
 async def asyncio(

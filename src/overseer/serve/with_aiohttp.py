@@ -1,0 +1,229 @@
+"""aiohttp's own server, with a drain that loses nothing.
+
+aiohttp's end closes each connection that has no request at that moment, also one on which a request is on
+its way or that has just been opened. Here such a connection stays until its next request was answered, which
+ends it, or until it has been silent for the whole linger. What of aiohttp is used beyond its documentation
+stands in this module alone, and is tested with the version that is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import hdrs, web
+from aiohttp.web_protocol import RequestHandler
+
+from overseer.errors import ConfigError
+from overseer.serve.silence import end_silent_transport, is_silent
+
+if TYPE_CHECKING:
+    import ssl
+
+    from overseer.program.state import State
+
+_OURS = frozenset(
+    {"handle_signals", "host", "port", "path", "sock", "backlog", "reuse_address", "reuse_port"}
+)
+_STEP = 0.05
+"""Seconds between two looks at the connections of a generation that drains."""
+_RESTART = 1012
+"""The status of a WebSocket whose server restarts (the registry of RFC 6455, 7.4)."""
+
+
+def run(
+    app: web.Application,
+    state: State,
+    *,
+    linger: float,
+    spread: float,
+    ssl_context: ssl.SSLContext | None,
+    options: dict[str, Any],
+) -> None:
+    """See `overseer.serve.aiohttp`."""
+    if wrong := _OURS & options.keys():
+        name = min(wrong)
+        raise ConfigError(name, "is overseer's: say it to overseer.run, not to the server")
+    asyncio.run(_Serving(app, state, linger=linger, spread=spread, options=options).run(ssl_context))
+
+
+class _Runner(web.AppRunner):
+    """aiohttp's runner, whose application is told once that it is being shut down."""
+
+    _told = False
+
+    async def shutdown(self) -> None:
+        """Tell it, unless it knows."""
+        if not self._told:
+            self._told = True
+            await super().shutdown()
+
+
+class _Serving:
+    """One generation of a server."""
+
+    def __init__(
+        self, app: web.Application, state: State, *, linger: float, spread: float, options: dict[str, Any]
+    ) -> None:
+        self.leaving = False
+        self._state = state
+        self._linger = linger
+        self._spread = spread
+        self._open: weakref.WeakSet[_Attentive] = weakref.WeakSet()
+        self._sockets: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
+        self._streams: set[_Events] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        app.on_response_prepare.append(self._prepare)
+        self._runner = _Runner(app, **options)
+
+    async def run(self, ssl_context: ssl.SSLContext | None) -> None:
+        """Serve until the program drains and everybody has been answered."""
+        await self._runner.setup()
+        try:
+            loop = asyncio.get_running_loop()
+            servers = [
+                await loop.create_server(self._make_handler, sock=sock, ssl=ssl_context)
+                for sock in self._state.listeners
+            ]
+            self._state.ready()
+            await self._state.draining
+            for server in servers:
+                server.close()
+            await self._let_finish()
+        finally:
+            await self._runner.cleanup()
+
+    def _make_handler(self) -> _Attentive:
+        server = self._runner.server
+        assert server
+        handler = _Attentive(server, loop=asyncio.get_running_loop(), **server._kwargs)  # noqa: SLF001
+        self._open.add(handler)  # from here on, and not only when it has shaken hands
+        return handler
+
+    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Look at an answer of which nothing was sent: it may be the last one, or one that lasts."""
+        if isinstance(response, web.WebSocketResponse):
+            self._sockets.add(response)
+            if self.leaving:
+                self._do(self._close_socket(response))
+            return
+        if response.content_type == "text/event-stream":
+            _Events(response, self)
+        handler = request.protocol
+        if self.leaving and isinstance(handler, _Attentive) and not handler.has_more():
+            response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"
+
+    async def _let_finish(self) -> None:
+        self.leaving = True
+        loop = asyncio.get_running_loop()
+        for socket in list(self._sockets):
+            self._do(self._close_socket(socket))
+        for stream in list(self._streams):
+            await stream.end_between()
+        patience = loop.time() + self._linger
+        while True:
+            await asyncio.sleep(_STEP)  # first of all: who was accepted a moment ago gets a handler now
+            open_ones = [one for one in self._open if not one.is_over]
+            late = loop.time() >= patience
+            if not open_ones or (late and not any(one.is_connected for one in open_ones)):
+                break
+            for handler in [one for one in open_ones if late and one.is_idle]:
+                if handler.transport is not None and end_silent_transport(handler.transport):
+                    handler.force_close()
+            if loop.time() >= patience + self._spread:
+                await self._runner.shutdown()  # what lasts still may have waited for that word
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _close_socket(self, response: web.WebSocketResponse) -> None:
+        await asyncio.sleep(random.uniform(0, self._spread))  # noqa: S311 - it spreads load
+        await response.close(code=_RESTART, message=b"service restart")
+
+    def _do(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def begin(self, stream: _Events) -> None:
+        """Know a stream, as long as its handler runs."""
+        self._streams.add(stream)
+        stream.task.add_done_callback(lambda _: self._streams.discard(stream))
+
+
+class _Attentive(RequestHandler):
+    """aiohttp's connection, which knows whether anything has come since its last answer."""
+
+    heard = False
+    is_over = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        self.heard = True
+        super().data_received(data)
+
+    async def finish_response(self, *answer: Any) -> Any:
+        """Send the rest of an answer."""
+        done = await super().finish_response(*answer)
+        self.heard = False
+        return done
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Be over when its handler is, which may not know yet."""
+        handler = self._task_handler
+        super().connection_lost(exc)
+        if handler is None or handler.done():
+            self.is_over = True
+        else:
+            handler.add_done_callback(lambda _: setattr(self, "is_over", True))
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is more than a connection that has not shaken hands, for TLS."""
+        return self._task_handler is not None or self.transport is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered on it, and none has begun to arrive."""
+        waits = self._waiter is not None and not self._waiter.done()
+        return waits and not self._messages and not self.heard
+
+    def has_more(self) -> bool:
+        """Whether another request has come behind this one: it is answered, too."""
+        sock = self.transport.get_extra_info("socket") if self.transport else None
+        return bool(self._messages or (sock and sock.fileno() >= 0 and not is_silent(sock)))
+
+
+class _Events:
+    """A stream of events, which lasts until it is ended between two of them."""
+
+    def __init__(self, response: web.StreamResponse, serving: _Serving) -> None:
+        task = asyncio.current_task()
+        assert task
+        self.task = task
+        self._between = True
+        self._response = response
+        self._serving = serving
+        self._write = response.write
+        response.write = self.write  # type: ignore[method-assign]
+        serving.begin(self)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write, and leave if that was the end of an event and it is time."""
+        before, self._between = self._between, False
+        await self._write(data)
+        self._between = before
+        if data:
+            self._between = bytes(data[-4:]).endswith((b"\n\n", b"\r\n\r\n"))
+        if self._serving.leaving:
+            await self.end_between()
+
+    async def end_between(self) -> None:
+        """End the stream as a whole one, and its handler as if the client had gone; not within an event."""
+        if self._between and not self.task.done():
+            self.task.cancel()
+            await self._response.write_eof()
+            if asyncio.current_task() is self.task:
+                await asyncio.sleep(0)  # here it is cancelled

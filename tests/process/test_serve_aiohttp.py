@@ -1,0 +1,193 @@
+"""serve.aiohttp: aiohttp's own server, and restarts that no client notices."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.process.service import DEADLINE, Service, until
+from tests.process.test_serve import Clients, ask, read_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+AIOHTTP = """
+import asyncio, ssl
+import overseer
+from aiohttp import web
+
+async def answer(request):
+    body = await request.read()
+    return web.Response(body=b"%d %d" % (program.generation, len(body)))
+
+async def talk(request):
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        await socket.send_str(message.data)
+    return socket
+
+async def events(request):
+    stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await stream.prepare(request)
+    try:
+        for number in range(10_000):
+            await stream.write(b"data: ")
+            await asyncio.sleep(0.05)
+            await stream.write(b"%d\\n\\n" % number)
+            await asyncio.sleep(PAUSE)
+    finally:
+        print("stream left", flush=True)
+
+async def wait(request):
+    await request.app["over"].wait()
+    return web.Response(text="waited")
+
+async def life(app):
+    app["over"] = asyncio.Event()
+    print("started", flush=True)
+    yield
+    print("cleaned", flush=True)
+
+async def shut(app):
+    print("shut", flush=True)
+    app["over"].set()
+
+def program(state):
+    program.generation = state.generation
+    app = web.Application()
+    app.add_routes([web.route("*", "/", answer), web.get("/ws", talk), web.get("/events", events)])
+    app.add_routes([web.get("/wait", wait)])
+    app.cleanup_ctx.append(life)
+    app.on_shutdown.append(shut)
+    overseer.serve.aiohttp(app, state, linger=LINGER, spread=0.1)
+
+if __name__ == "__main__":
+    overseer.run(program, **OPTIONS)
+"""
+
+
+def aiohttp(linger: float = 1, pause: float = 0.05) -> str:
+    """Return a program that serves with aiohttp; `pause` is that between two events of its stream."""
+    return AIOHTTP.replace("LINGER", str(linger)).replace("PAUSE", str(pause))
+
+
+def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service]) -> None:
+    """Whether the next one comes at once or after a pause."""
+    app = service(aiohttp(2)).serves()
+    clients = Clients(app.port, [0.0, 0.001, 0.01, 0.05, 0.3])
+    for number in range(2, 7):
+        app.restart()
+        before = clients.answers
+        until(lambda before=before: clients.answers > before + 50, "clients are answered")  # type: ignore[misc]
+        until(lambda number=number: ask(app.port).startswith(f"{number} "), "it answers")  # type: ignore[misc]
+    clients.end()
+    assert clients.failures == []
+    assert clients.answers > 250
+
+
+@pytest.mark.long
+def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
+    """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
+    app = service(aiohttp()).serves()
+    early = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(3)]
+    until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
+    early[1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-")
+    app.restart()
+    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
+    early[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = read_all(early[0])
+    assert b"connection: close" in answer.lower()
+    assert answer.endswith(b"1 0")
+    assert read_all(early[2]) == b"", "it has said nothing for the whole linger"
+    early[1].sendall(b"Length: 4\r\n\r\nbody")
+    assert read_all(early[1]).endswith(b"1 4")
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+    said = [line for line in app.out.splitlines() if line in ("started", "shut", "cleaned")]
+    assert said == ["started", "started", "shut", "cleaned"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pause", [0.05, 30], ids=["talkative", "waiting"])
+def test_what_lasts_is_ended_so_that_its_client_comes_back(
+    service: Callable[..., Service], pause: float
+) -> None:
+    """A WebSocket is closed with 1012; a stream of events ends between two of them, as a whole answer.
+
+    Also one whose next event would come in half a minute.
+    """
+    app = service(aiohttp(pause=pause)).serves()
+    with connect(f"ws://127.0.0.1:{app.port}/ws") as talk:
+        connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+        connection.request("GET", "/events")
+        stream = connection.getresponse()
+        assert (first := stream.readline()) == b"data: 0\n"
+        app.restart()
+        with pytest.raises(ConnectionClosed) as closed:
+            talk.recv(timeout=DEADLINE)
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 1012
+        assert (first + stream.read()).endswith(b"\n\n"), (
+            "http.client raises IncompleteRead for one that was cut"
+        )
+    app.said("stream left")
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+    assert "Traceback" not in app.log
+
+
+@pytest.mark.long
+def test_a_handler_may_wait_for_the_shutdown(service: Callable[..., Service]) -> None:
+    """It hears of it when the others have been answered."""
+    app = service(aiohttp()).serves()
+    connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+    connection.request("GET", "/wait")
+    until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
+    app.restart()
+    answer = connection.getresponse()
+    assert answer.read() == b"waited"
+    assert answer.will_close
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+
+
+@pytest.mark.long
+def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path: Path) -> None:
+    """A connection that has been accepted and speaks TLS slowly is answered by the one that accepted it."""
+    authority, pem = trustme.CA(), tmp_path / "cert.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    made = f"ssl.create_default_context(ssl.Purpose.CLIENT_AUTH); tls.load_cert_chain({str(pem)!r})"
+    source = aiohttp().replace("    app = web", f"    tls = {made}\n    app = web", 1)
+    app = service(source.replace("spread=0.1", "spread=0.1, ssl_context=tls")).serves()
+
+    def ask_tls(plain: socket.socket) -> bytes:
+        with context.wrap_socket(plain, server_hostname="localhost") as talk:
+            talk.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            found = b""
+            while not found.endswith(b" 0"):
+                found += talk.recv(1000)
+            return found[-3:]
+
+    def fresh() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+
+    early = fresh()
+    until(lambda: ask_tls(fresh()) == b"1 0", "generation 1 answers")
+    app.restart()
+    until(lambda: ask_tls(fresh()) == b"2 0", "generation 2 answers")
+    assert ask_tls(early) == b"1 0"
+
+
+def test_where_to_listen_is_not_the_servers_business(service: Callable[..., Service]) -> None:
+    """An option that says so is refused by name, in one line."""
+    app = service(aiohttp().replace("spread=0.1", "port=80"))
+    assert app.wait() != 0
+    assert "port: is overseer's" in app.log
