@@ -26,7 +26,7 @@ from overseer.values import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Literal
 
     Kind = Literal["tcp", "udp", "unix", "fd"]
@@ -104,6 +104,17 @@ class Address:
         }
         query = "&".join(f"{option}={what}" for option, what in options.items() if what)
         return f"{name}{self._place}{'?' if query else ''}{query}"
+
+
+def identities(addresses: Iterable[Address]) -> list[str]:
+    """Return what tells the listeners of a list apart: their keys, and for port 0 twice, two of them."""
+    found: list[str] = []
+    seen: dict[str, int] = {}  # counted, not searched: there may be a thousand
+    for key in (address.key for address in addresses):
+        before = seen.get(key, 0)
+        seen[key] = before + 1
+        found.append(f"{key}#{before}" if before else key)
+    return found
 
 
 class _WrongError(Exception):

@@ -84,6 +84,8 @@ class Config:
     """How long a new release has to serve before it is the current one; until then it can be rolled back."""
     max_draining: int = 4
     """How many generations may drain at once; beyond, the oldest is killed."""
+    fdstore: bool = False
+    """Leave the listeners with systemd, too (FileDescriptorStoreMax=): they survive even a killed master."""
     control: str = ""
     """Path of the control socket; by default `$RUNTIME_DIRECTORY/overseer.sock` where that is set."""
     name: str = ""
@@ -209,6 +211,7 @@ class Config:
             debug=self.debug,
             no_warn=self.no_warn,
             fetches=self.fetcher is not None,
+            fdstore=self.fdstore,
         )
 
     def control_path(self, environ: Mapping[str, str]) -> str:

@@ -121,8 +121,10 @@ def _fall_back(config: Config) -> Callable[[], None]:
     """Return how to run the program in this process, on listeners of its own. Raises `AddressError`."""
     draining = Draining()
     bound = bind(config)
+    for _, sock in bound.kept.others:
+        sock.close()
     link = Link(None)
-    listeners = _listeners([sock.detach() for sock in bound], config, draining, lambda: None)
+    listeners = _listeners([sock.detach() for sock in bound.sockets], config, draining, lambda: None)
     state = _state(config, draining, listeners=listeners)
     _heed_signals(link)
     link.listen(lambda _: None, lambda: None, lambda number: _signalled(draining, link, number))

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from overseer import addresses, places, role, settings, sockets
 from overseer.command import this_command
@@ -35,21 +35,42 @@ _PATIENCE = 10.0
 _SET_CHILD_SUBREAPER = 36  # prctl(2); survives execve
 
 
+class Bound(NamedTuple):
+    """What is listened on, in the order of the addresses, and what a service manager had kept for us."""
+
+    sockets: list[socket.socket]
+    kept: sockets.Kept
+
+
 def is_supported() -> bool:
     """Tell whether this platform can have a master: Linux, macOS and the BSDs can."""
     return os.name == "posix" and hasattr(os, "fork") and sys.platform not in ("emscripten", "wasi", "cygwin")
 
 
-def bind(config: Config) -> list[socket.socket]:
-    """Bind every address of a Config, in order. Raises `AddressError`."""
+def bind(config: Config) -> Bound:
+    """Have every address of a Config bound, in order; what a master left behind is taken back.
+
+    Raises `AddressError`.
+    """
     parsed = [addresses.parse(text) for text in config.listens_on]
     for warning in (warning for address in parsed for warning in sockets.warnings_for(address)):
         _log.warning(warning)
     sockets.take_inherited(role.environ)
-    inherited = sockets.take_inherited(os.environ)
-    return sockets.bind_patiently(
-        parsed, patience=config.terminate_timeout + 5, say=_log.warning, inherited=inherited
-    )
+    given = sockets.take_inherited(os.environ)
+    kept = sockets.take_back(given, parsed)
+    try:
+        fresh = sockets.bind_patiently(
+            [address for at, address in enumerate(parsed) if at not in kept.wanted],
+            patience=config.terminate_timeout + 5,
+            say=_log.warning,
+            inherited=sockets.activated(given),
+        )
+    except BaseException:
+        kept.close()
+        raise
+    if kept.wanted:
+        _log.info("%s of %s listeners have outlived the last master", len(kept.wanted), len(parsed))
+    return Bound([kept.wanted.get(at) or fresh.pop(0) for at in range(len(parsed))], kept)
 
 
 def launch(config: Config, this: Command | None = None) -> NoReturn:
@@ -65,14 +86,16 @@ def launch(config: Config, this: Command | None = None) -> NoReturn:
     try:
         become_master(config, this, bound)
     except OSError as error:
-        for sock in bound:
+        for sock in bound.sockets:
             sock.close()
         raise NotSupportedError(f"the master cannot be started: {error}") from error
 
 
-def become_master(config: Config, this: Command, bound: list[socket.socket]) -> NoReturn:
+def become_master(config: Config, this: Command, bound: Bound) -> NoReturn:
     """Leave a state for the master and replace this process by it."""
     control = _control(config)
+    listened = [*zip(config.listens_on, bound.sockets, strict=True), *bound.kept.others]
+    handed = [sock for _, sock in listened] + ([control] if control else [])
     state: dict[str, Any] = {
         "format": 1,
         "name": config.name or os.path.basename(this.binary or this.argv[-1]),
@@ -89,21 +112,20 @@ def become_master(config: Config, this: Command, bound: list[socket.socket]) -> 
         "children": [],
         "control": [control.fileno(), sockets.file_of(control)] if control else None,
         "callers": [],
-        "sockets": [
-            [text, sock.fileno(), sockets.file_of(sock)]
-            for text, sock in zip(config.listens_on, bound, strict=True)
-        ],
+        "sockets": [[text, sock.fileno(), sockets.file_of(sock)] for text, sock in listened],
+        "kept": bound.kept.names,
+        "unwanted": bound.kept.unfit,
         **releases(config, this),
     }
     for stream in (sys.stdout, sys.stderr):
         if stream and not stream.closed:  # not where it was closed
             stream.flush()
     if this.kind == "frozen":
-        for sock in (*bound, *([control] if control else [])):
+        for sock in handed:
             sock.detach()  # theirs from now on who find them in the state
         _serve_here(state)
     fd = memory.write(state)
-    for sock in (*bound, *([control] if control else [])):
+    for sock in handed:
         os.set_inheritable(sock.fileno(), True)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:

@@ -54,6 +54,7 @@ class Settings:
     debug: bool = False
     no_warn: bool = False
     fetches: bool = False  # there is a fetcher, so there has to be an updater
+    fdstore: bool = False  # the listeners are left with the service manager, too
     foreign: Foreign = Foreign()
 
 

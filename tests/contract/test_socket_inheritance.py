@@ -30,7 +30,7 @@ _MANAGER = """
 _TAKE = """
     import os
     from overseer import addresses, errors, sockets
-    taken = sockets.take_inherited(os.environ)
+    taken = sockets.activated(sockets.take_inherited(os.environ))
 """
 
 
@@ -97,14 +97,14 @@ def test_the_variables_are_gone_afterwards_and_descriptors_close_at_exec(listene
 def test_what_was_meant_for_another_process_is_not_taken(pid: str) -> None:
     """Variables that a wrapper forgot to remove name another process; they are removed here."""
     environ = {"LISTEN_FDS": "1", "LISTEN_PID": pid, "LISTEN_FDNAMES": "web", "PATH": "/bin"}
-    assert take_inherited(environ) == {}
+    assert take_inherited(environ) == []
     assert environ == {"PATH": "/bin"}
 
 
 @pytest.mark.parametrize("count", ["", "x", "-1", "9" * 5000])
 def test_a_count_that_is_no_number_means_nothing(count: str) -> None:
     """As sd_listen_fds(3) would, nothing is taken."""
-    assert take_inherited({"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}) == {}
+    assert take_inherited({"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}) == []
 
 
 def test_a_promise_that_is_not_kept_is_an_error(listener: socket.socket) -> None:

@@ -79,6 +79,7 @@ class Service:
         write: bool = True,
         command: Sequence[str] | None = None,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
+        pass_fds: Sequence[int] = (),
         **options: Any,
     ) -> None:
         """Write `source`, in which OPTIONS stands for `options`, to a file and start it.
@@ -106,6 +107,7 @@ class Service:
                 cwd=folder,
                 env={**os.environ, "RUNTIME_DIRECTORY": str(self.run_folder), **(env or {})},
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
 
     def write(self, source: str, **changed: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class Manager:
         self.mail.bind(f"\0{address[1:]}" if address.startswith("@") else address)
         self.mail.settimeout(DEADLINE)
         self.env = {"NOTIFY_SOCKET": address}
+        self.kept: list[socket.socket] = []
 
     def next(self) -> dict[str, str]:
         """Return the next datagram that is more than a sign of life."""
@@ -41,9 +43,19 @@ class Manager:
                 return said
 
     def anything(self) -> dict[str, str]:
-        """Return the next datagram."""
-        lines = self.mail.recv(4096).decode().split("\n")
-        return dict(line.split("=", 1) for line in lines)
+        """Return the next datagram; descriptors that come with it are kept."""
+        data, fds, _, _ = socket.recv_fds(self.mail, 4096, 16)
+        self.kept += [socket.socket(fileno=fd) for fd in fds]
+        return dict(line.split("=", 1) for line in data.decode().split("\n"))
+
+    def stored(self) -> dict[str, str]:
+        """Return the next that leaves a descriptor here."""
+        return _until(self, "FDSTORE")
+
+    def close(self) -> None:
+        """Listen no more, and let go of everything."""
+        for one in (self.mail, *self.kept):
+            one.close()
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -117,6 +129,96 @@ def test_the_watchdog_of_another_process_is_not_ours(tmp_path: Path, service: Ca
         said = manager.anything()
         assert "WATCHDOG" not in said
     manager.mail.close()
+
+
+def test_listeners_are_left_with_the_manager_as_they_come_and_go(
+    tmp_path: Path, service: Callable[..., Service]
+) -> None:
+    """Each once, the next master's time included, by a name of its own; gone ones are taken back."""
+    manager = Manager(str(tmp_path / "notify"))
+    path = f"unix:{tmp_path}/app.sock"
+    app = service(env=manager.env, fdstore=True, addresses=["127.0.0.1:0", path]).serves()
+    tcp, unix = manager.stored(), manager.stored()
+    assert tcp["FDNAME"] == "overseer=tcp%3A127.0.0.1%3A0"
+    inode = os.stat(tmp_path / "app.sock").st_ino
+    assert unix["FDNAME"].startswith("overseer=unix%3A/")
+    assert unix["FDNAME"].endswith(f"app.sock?file={os.stat(tmp_path).st_dev}.{inode}")
+    assert tcp["FDPOLL"] == unix["FDPOLL"] == "0"
+    assert manager.kept[0].getsockname() == ("127.0.0.1", app.port)
+    app.ask("reexec")
+    app.write(ECHO, addresses=["127.0.0.1:0", "127.0.0.2:0"])
+    assert app.restart() == 2
+    assert manager.stored()["FDNAME"] == "overseer=tcp%3A127.0.0.2%3A0"
+    assert _until(manager, "FDSTOREREMOVE")["FDNAME"] == unix["FDNAME"]
+    app.write(ECHO, fdstore=False)
+    assert app.restart() == 3
+    removed = {_until(manager, "FDSTOREREMOVE")["FDNAME"] for _ in range(2)}
+    assert removed == {tcp["FDNAME"], "overseer=tcp%3A127.0.0.2%3A0"}
+    manager.close()
+
+
+def test_who_connects_while_nobody_lives_is_answered_by_the_next_master(
+    tmp_path: Path, service: Callable[..., Service]
+) -> None:
+    """Also at a socket file, also at an address that only the release in between has known."""
+    manager = Manager(str(tmp_path / "notify"))
+    path = tmp_path / "app.sock"
+    addresses = ["127.0.0.1:0", f"unix:{path}"]
+    options = {"env": manager.env, "fdstore": True, "addresses": addresses}
+    with service(**options).serves() as app:
+        names = [manager.stored()["FDNAME"] for _ in addresses]
+        app.signal(signal.SIGKILL)
+    port = manager.kept[0].getsockname()[1]
+    first = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+    second = socket.socket(socket.AF_UNIX)
+    second.connect(str(path))
+    stray = socket.create_server(("127.0.0.1", 0))
+    given = [*manager.kept, stray]
+    names.append("overseer=tcp%3A127.0.0.1%3A9")  # which it is not
+    prefix = [sys.executable, "-c", HANDS_OVER, ":".join(names), *(str(sock.fileno()) for sock in given)]
+    app = service(EACH, prefix=prefix, pass_fds=[sock.fileno() for sock in given], **options).serves()
+    for client in (first, second):
+        client.sendall(b"hello\n")
+        assert client.makefile().readline().startswith("1 1 ")
+        client.close()
+    assert _until(manager, "FDSTOREREMOVE")["FDNAME"] == names[2]
+    assert app.ports() == [port]
+    app.signal(signal.SIGTERM)
+    assert app.wait() == 0
+    assert path.exists()  # the manager has its socket, and may start us again
+    manager.close()
+    stray.close()
+
+
+EACH = ECHO.replace(
+    "    while True:\n        connection, _ = state.listener.accept()",
+    "    import selectors\n    wait = selectors.DefaultSelector()\n"
+    "    for listener in state.listeners: wait.register(listener, 1)\n"
+    "    while not state.draining:\n        for key, _ in wait.select(1): break\n        else: continue\n"
+    "        connection, _ = key.fileobj.accept()",
+)
+"""Accepts on all of its listeners."""
+
+HANDS_OVER = """
+import os, sys
+names, *rest = sys.argv[1:]
+count = names.count(":") + 1
+high = [os.dup2(int(fd), 100 + n) for n, fd in enumerate(rest[:count])]
+os.closerange(3, 100)
+for at, fd in enumerate(high):
+    os.dup2(fd, 3 + at)
+    os.close(fd)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count), LISTEN_FDNAMES=names)
+os.execv(rest[count], rest[count:])
+"""
+"""What a service manager does with what it has kept."""
+
+
+def test_without_a_manager_it_is_said_that_nobody_keeps_anything(service: Callable[..., Service]) -> None:
+    """And everything else is as ever."""
+    app = service(fdstore=True).serves()
+    app.logged("fdstore is asked for, and there is no service manager that keeps")
+    assert app.restart() == 2
 
 
 def test_an_address_of_another_kind_is_said_and_survived(service: Callable[..., Service]) -> None:

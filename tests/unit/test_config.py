@@ -34,6 +34,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "debug": ("yes", 1, None),
     "no_warn": ("yes", 1, None),
     "no_restart": ("yes", 1, None),
+    "fdstore": ("yes", 1, None),
     "no_restart_after_fetch": ("yes", 1, None),
     "fetcher": (3,),
     "trust": (True, "yes", overseer.Unsigned),

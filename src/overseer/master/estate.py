@@ -59,6 +59,8 @@ class Estate:
         for n, texts in state["users"].items():
             self.listening.claim(int(n), texts)
         self.fdstore = FdStore(state.get("stored", ()))
+        self.kept: set[str] = set(state.get("kept", ()))  # listeners that the manager above keeps, by name
+        self.unwanted: set[str] = set(state.get("unwanted", ()))  # and what it need not keep any more
         self.folder: str = state.get("folder", "")
         self.interrupted: bool = state.get("interrupted", False)  # the next SIGINT is the second
         self.owed: list[int] = list(state.get("owed", ()))  # signals for whoever serves next
@@ -120,6 +122,8 @@ class Estate:
                 [text, sock.fileno(), sockets.file_of(sock)] for text, sock in self.listening.bound()
             ],
             "stored": self.fdstore.as_state(),
+            "kept": sorted(self.kept),
+            "unwanted": sorted(self.unwanted),
             "users": {str(n): texts for n, texts in self.listening.users().items()},
             "children": [self._leave(child) for child in self.children.by_pid.values()],
             "control": self._leave_control(),

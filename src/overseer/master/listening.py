@@ -18,6 +18,7 @@ class Listening:
         """Take over sockets that are bound already: (address as text, socket)."""
         self._bound: dict[str, tuple[addresses.Address, socket.socket]] = {}
         self._users: dict[int, dict[str, addresses.Address]] = {}
+        self.changes = 0  # grows with whatever is bound or closed
         bound = list(bound)
         for (key, address), (_, sock) in zip(_identified(text for text, _ in bound), bound, strict=True):
             self._bound[key] = (address, sock)
@@ -34,6 +35,7 @@ class Listening:
                 if key not in self._bound:
                     self._bound[key] = (address, sockets.bind(address))
                     fresh.append(key)
+                    self.changes += 1
         except Exception:
             for key in fresh:
                 self._close(key)
@@ -82,26 +84,26 @@ class Listening:
         """Return everything that is bound: (address as text, socket)."""
         return [(address.text, sock) for address, sock in self._bound.values()]
 
-    def close(self) -> None:
-        """Close everything, for good: the paths of Unix sockets go, too."""
-        for key in list(self._bound):
-            self._close(key)
+    def lasting(self) -> dict[str, socket.socket]:
+        """Return what may outlive the master, by a name for the manager: what it did not give us."""
+        bound = ((key, sock) for key, (address, sock) in self._bound.items() if address.kind != "fd")
+        return {sockets.name_kept(key, sock): sock for key, sock in bound}
 
-    def _close(self, key: str) -> str:
+    def close(self, *, lasting: bool = False) -> None:
+        """Close everything, for good: the paths of Unix sockets go, too, unless those are lasting."""
+        for key in list(self._bound):
+            self._close(key, lasting=lasting)
+
+    def _close(self, key: str, *, lasting: bool = False) -> str:
+        self.changes += 1
         address, sock = self._bound.pop(key)
-        if address.kind == "unix":
+        if address.kind == "unix" and not lasting:
             sockets.unlink_if_ours(sock)
         sock.close()
         return address.text
 
 
 def _identified(texts: Iterable[str]) -> list[tuple[str, addresses.Address]]:
-    """Read addresses and tell apart those that are the same: port 0 twice is two ports."""
-    found: list[tuple[str, addresses.Address]] = []
-    seen: dict[str, int] = {}  # counted, not searched: there may be a thousand
-    for address in map(addresses.parse, texts):
-        key = address.key
-        before = seen.get(key, 0)
-        seen[key] = before + 1
-        found.append((f"{key}#{before}" if before else key, address))
-    return found
+    """Read addresses, each with what tells it from the others."""
+    read = [addresses.parse(text) for text in texts]
+    return list(zip(addresses.identities(read), read, strict=True))

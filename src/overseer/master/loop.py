@@ -92,7 +92,7 @@ class Master:
         self._feed(Tick())
         while self.estate.world.life is not Life.DONE:
             self._keep_updater()
-            self._upwards.tell(self.estate.world, time.monotonic())
+            self._upwards.tell(self.estate, time.monotonic())
             if self._heir:
                 self._succeed(*self._heir)
             now = time.monotonic()
@@ -110,7 +110,7 @@ class Master:
         elif world.status == 0 and world.wanted != world.current:  # a command that came to its end
             self.estate.updating.leave_note(DONE)
         self.estate.updating.stop()
-        self.estate.listening.close()
+        self.estate.listening.close(lasting=bool(self.estate.kept))
         if self.estate.control:
             self.estate.control.close()
         return self.estate.world.status

@@ -7,6 +7,9 @@
     STATUS=                          one line for `systemctl status`
     EXTEND_TIMEOUT_USEC=             how long a start or a stop may still take, where that has grown
     WATCHDOG=1                       twice in each interval, as long as somebody serves or is about to
+    FDSTORE=1, FDNAME=, FDPOLL=0     here is a listener, to be kept for the next master (option `fdstore`);
+                                     FDPOLL=0, for an error on it (of UDP, say) is not its end
+    FDSTOREREMOVE=1, FDNAME=         it is not listened on any more
 
 The master speaks for the service: it has the PID that the manager knows. Its children get none of this.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from math import inf
 
 from overseer import notify
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from overseer.facts import World
+    from overseer.master.estate import Estate
     from overseer.master.journal import Journal
 
 NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -50,6 +55,7 @@ class Upwards:
         self._ready = False
         self._every = _watchdog(environ) / 2
         self._fed = -inf
+        self._left = (-1, False)  # how often the listeners had changed, and whether they were left there
         if self._address is None:
             journal.say("NOTIFY_SOCKET is an address of a kind that is not known: nothing is told", WARNING)
             self._address = ""
@@ -58,8 +64,14 @@ class Upwards:
         """Return when the watchdog has to be fed."""
         return self._fed + self._every if self._address and _is_well(world) else inf
 
-    def tell(self, world: World, now: float) -> None:
-        """Tell what has changed, if anybody listens."""
+    def tell(self, estate: Estate, now: float) -> None:
+        """Tell what has changed, if anybody listens, and leave the listeners there if that is wanted."""
+        world = estate.world
+        serving = newest(world, Phase.SERVING)
+        wanted = estate.settings.get(serving.number if serving else 0, estate.launched).fdstore
+        if self._left != (estate.listening.changes, wanted):
+            self._left = (estate.listening.changes, wanted)
+            self._leave_listeners(estate, wanted=wanted)
         if not self._address:
             return
         told = _state(world, ready=self._ready)
@@ -81,12 +93,38 @@ class Upwards:
         if said:
             self._send(notify.write(said))
 
-    def _send(self, data: bytes) -> None:
+    def _leave_listeners(self, estate: Estate, *, wanted: bool) -> None:
+        """Have the manager keep what is bound, if that is wanted, and nothing else of ours."""
+        if not self._address:
+            if wanted:
+                self._journal.say(
+                    "fdstore is asked for, and there is no service manager that keeps anything "
+                    "(NOTIFY_SOCKET is not set): the listeners end with the master",
+                    WARNING,
+                )
+            return
+        lasting = estate.listening.lasting() if wanted else {}
+        for name in (estate.kept | estate.unwanted) - (lasting.keys() - estate.unwanted):
+            self._send(notify.write({"FDSTOREREMOVE": "1", "FDNAME": name}))
+            estate.kept.discard(name)
+        estate.unwanted = set()
+        for name, sock in lasting.items():
+            if name in estate.kept:
+                continue
+            if not notify.is_name(name):
+                self._journal.say(f"{name} is too long a name for the service manager: not kept", WARNING)
+            elif self._send(notify.write({"FDSTORE": "1", "FDPOLL": "0", "FDNAME": name}), sock.fileno()):
+                estate.kept.add(name)
+
+    def _send(self, data: bytes, *fds: int) -> bool:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as mail:
-                mail.sendto(data, self._address or "")
+                mail.sendmsg([data], rights, 0, self._address or "")
         except OSError as error:
             self._journal.say(f"the service manager could not be told: {error.strerror}", WARNING)
+            return False
+        return True
 
 
 def _address(text: str) -> str | None:

@@ -8,11 +8,14 @@ are non-blocking (the flag belongs to the socket, hence to all processes that ho
 
 from overseer.sockets.binding import apply_options, bind, warnings_for
 from overseer.sockets.bound import BoundSocket, adopt, describe, file_of, unlink_if_ours
-from overseer.sockets.inherited import take_inherited
+from overseer.sockets.inherited import activated, take_inherited
+from overseer.sockets.kept import Kept, name_kept, take_back
 from overseer.sockets.patience import bind_patiently, holders
 
 __all__ = [
     "BoundSocket",
+    "Kept",
+    "activated",
     "adopt",
     "apply_options",
     "bind",
@@ -20,6 +23,8 @@ __all__ = [
     "describe",
     "file_of",
     "holders",
+    "name_kept",
+    "take_back",
     "take_inherited",
     "unlink_if_ours",
     "warnings_for",

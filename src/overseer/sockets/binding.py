@@ -56,7 +56,7 @@ def open_at(address: Address, inherited: Mapping[str, int]) -> socket.socket:
 
 
 def _open_internet(address: Address) -> BoundSocket:
-    *unless_refused, last = _places(address)
+    *unless_refused, last = places_of(address)
     for family, place in unless_refused:
         try:
             return _bind_internet(address, family, place)
@@ -66,7 +66,7 @@ def _open_internet(address: Address) -> BoundSocket:
     return _bind_internet(address, *last)
 
 
-def _places(address: Address) -> list[tuple[int, Place]]:
+def places_of(address: Address) -> list[tuple[int, Place]]:
     """List what to bind: the first that works is taken."""
     host, port = address.host, address.port
     # Numbers need no resolver, which would load libraries that few masters need.

@@ -11,26 +11,29 @@ from overseer.sockets.bound import adopt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, MutableMapping
+    from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
     from overseer.addresses import Address
+
+KEPT = "overseer="
+"""How the name of a descriptor begins that the manager has kept for us (see `kept`)."""
 
 _FIRST = 3
 
 
-def take_inherited(environ: MutableMapping[str, str]) -> dict[str, int]:
-    """Take the sockets that a service manager passed to this very process: name to descriptor.
+def take_inherited(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
+    """Take the descriptors that a service manager passed to this very process: names with descriptors.
 
     The variables (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES, see sd_listen_fds(3)) are removed from `environ`
-    in any case, so that no child takes them for its own. Sockets of one name become NAME, NAME-2, NAME-3;
-    one without a name is `unknown`. Raises `AddressError` when a promised descriptor is not there.
+    in any case, so that no child takes them for its own. One without a name is `unknown`. Raises
+    `AddressError` when a promised descriptor is not there.
     """
     given = {name: environ.pop(f"LISTEN_{name}", "") for name in ("FDS", "PID", "FDNAMES", "PIDFDID")}
     count = given["FDS"]
     if given["PID"] != str(os.getpid()) or not count.isascii() or not count.isdigit() or len(count) > 6:
-        return {}
+        return []
     names = given["FDNAMES"].split(":")
-    found: dict[str, int] = {}
+    found = []
     for fd in range(_FIRST, _FIRST + int(count)):
         try:
             os.set_inheritable(fd, False)
@@ -41,8 +44,19 @@ def take_inherited(environ: MutableMapping[str, str]) -> dict[str, int]:
                 "a wrapper between the service manager and this program closes it",
             ) from error
         at = fd - _FIRST
-        name = (names[at] if at < len(names) else "") or "unknown"
-        found[next(free for free in _numbered(name) if free not in found)] = fd
+        found.append(((names[at] if at < len(names) else "") or "unknown", fd))
+    return found
+
+
+def activated(given: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the sockets of socket activation: name to descriptor.
+
+    Several of one name become NAME, NAME-2, NAME-3. What the manager kept for us is not among them.
+    """
+    found: dict[str, int] = {}
+    for name, fd in given:
+        if not name.startswith(KEPT):
+            found[next(free for free in _numbered(name) if free not in found)] = fd
     return found
 
 
@@ -69,7 +83,7 @@ def take(address: Address, inherited: Mapping[str, int]) -> socket.socket:
     try:
         sock = adopt(fd)
         try:
-            if sock.type == socket.SOCK_STREAM and not _listens(sock):
+            if sock.type == socket.SOCK_STREAM and not is_listening(sock):
                 sock.listen(DEFAULT_BACKLOG)
         except OSError:
             sock.detach()
@@ -83,6 +97,7 @@ def take(address: Address, inherited: Mapping[str, int]) -> socket.socket:
     return sock
 
 
-def _listens(sock: socket.socket) -> bool:
+def is_listening(sock: socket.socket) -> bool:
+    """Tell whether connections can come in, as far as the system tells."""
     asked = getattr(socket, "SO_ACCEPTCONN", None)
     return asked is None or bool(sock.getsockopt(socket.SOL_SOCKET, asked))

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Boot a systemd of our own: `sh boot.sh WORK ABOVE BIND...`, as the first process of new namespaces
+# (unshare --pid --fork --kill-child --mount --uts --ipc --cgroup). Its root is this machine's, seen through
+# an overlay, so that whatever it writes is in memory and gone with it; ABOVE is a folder to lay over it, with
+# another version of systemd, or nothing. BIND are folders of other file systems that it shall see.
+# The network is this machine's: services listen on its loopback.
+set -eu
+work=$1 above=$2
+shift 2
+mount --make-rprivate /
+mount -t tmpfs -o mode=0755 tmpfs "$work"
+mkdir "$work/upper" "$work/work" "$work/root"
+mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" overlay "$work/root"
+cd "$work/root"
+[ -z "$above" ] || cp -a "$above/." .
+for folder in "$@"; do
+    mkdir -p ".$folder"
+    mount --rbind "$folder" ".$folder"
+done
+# Services that are not root's shall reach an interpreter that lies in root's home.
+[ ! -d root ] || chmod go+x root
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+for folder in run tmp var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
+chmod 0755 run
+mount -t tmpfs -o mode=0755 tmpfs dev
+mkdir dev/shm dev/pts
+for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9; do
+    rest=${node#*:}
+    mknod -m 0666 "dev/${node%%:*}" c "${rest%:*}" "${rest#*:}"
+done
+ln -s /proc/self/fd dev/fd
+# Nothing of this machine's starts there: only what a proof asks for.
+for folder in etc/systemd/system etc/systemd/system.conf.d; do mkdir -p "$folder"; mount -t tmpfs tmpfs "$folder"; done
+printf '[Unit]\nDescription=Nothing\nDefaultDependencies=no\n' >etc/systemd/system/nothing.target
+printf '%s\n' '[Manager]' DefaultStandardOutput=null DefaultStandardError=null >etc/systemd/system.conf.d/proof.conf
+pivot_root . mnt
+cd /
+umount -l /mnt
+systemd=/lib/systemd/systemd
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=unshare \
+    "$systemd" --system --unit=nothing.target --log-target=console --log-level=info --show-status=no

@@ -1,0 +1,127 @@
+"""A systemd of our own, as PID 1 of its own namespaces, over an overlay of this machine's root."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tests.process.service import until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+OVERSEER = f"{Path(sys.executable).parent}/overseer"
+
+NEWER = Path("/var/cache/overseer-proofs/systemd")
+"""Where tests/machine.sh unpacks a systemd that knows Type=notify-reload (253), if the machine's is older."""
+
+SLOW = 60.0
+"""Seconds for what systemd does at a pace of its own."""
+
+
+def version_of(folder: Path = Path("/")) -> int:
+    """Return the version of the systemd that is installed under a folder; 0 where there is none."""
+    libraries = (folder / "usr" / "lib").glob("**/systemd/libsystemd-shared-*.so")
+    found = [re.search(r"shared-(\d+)", path.name) for path in libraries]
+    return max((int(match[1]) for match in found if match), default=0)
+
+
+def obstacle() -> str:
+    """Return why none can be started here, or nothing."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "only root of a Linux machine can start a systemd of its own"
+    if not version_of() or not Path("/lib/systemd/systemd").exists():
+        return "systemd is not installed (make machine)"
+    trial = ["unshare", "--mount", "--pid", "--cgroup", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    if subprocess.run(trial, capture_output=True, check=False).returncode:
+        return "this machine lets nobody make namespaces and mount"
+    return ""
+
+
+class Systemd:
+    """It runs from `__init__` to `close`; what it is asked by `systemctl` is its own affair alone."""
+
+    def __init__(self, folder: Path) -> None:
+        """Boot it; `folder` is for its root and for what it says."""
+        self._log = folder / "systemd.log"
+        work = folder / "machine"
+        work.mkdir(parents=True)
+        above = str(NEWER) if version_of(NEWER) > version_of() else ""
+        self.version = max(version_of(NEWER), version_of())
+        device = os.stat("/").st_dev
+        seen = {str(REPOSITORY), sys.prefix, sys.base_prefix}
+        others = sorted(path for path in seen if os.stat(path).st_dev != device)
+        namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["unshare", *namespaces, "sh", HERE / "boot.sh", work, above, *others],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            self._pid = until(self._first, "the first process of the namespaces is there")
+            self.root = Path(f"/proc/{self._pid}/root")
+            until(self._is_up, "systemd is up", SLOW)
+        except (OSError, AssertionError, subprocess.SubprocessError) as error:
+            self.close()
+            raise AssertionError(f"{error}\n--- {self._log}\n{self._log.read_text()}") from None
+
+    def _first(self) -> int:
+        if self._process.poll() is not None:
+            raise AssertionError(f"unshare ended with {self._process.returncode}")
+        listing = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return int(listing[0]) if listing else 0
+
+    def _is_up(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError(f"systemd ended with {self._process.returncode}")
+        comm = Path(f"/proc/{self._pid}/comm").read_text().strip()
+        return comm == "systemd" and self.run("systemctl", "is-active", "nothing.target").returncode == 0
+
+    def run(self, *words: str, timeout: float = SLOW) -> subprocess.CompletedProcess[str]:
+        """Run a command inside."""
+        command = ["nsenter", "-t", str(self._pid), "-m", "-p", "-i", "-u", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+
+    def ctl(self, *words: str) -> str:
+        """Have systemctl do something that succeeds; return what it says."""
+        done = self.run("systemctl", *words)
+        assert done.returncode == 0, f"systemctl {' '.join(words)}: {done.stderr}{self.story()}"
+        return done.stdout
+
+    def show(self, unit: str, name: str) -> str:
+        """Return a property of a unit."""
+        return self.ctl("show", "--value", f"--property={name}", unit).strip()
+
+    def install(self, files: Mapping[str, str]) -> None:
+        """Write units, or drop-ins of units, and have them read."""
+        for name, text in files.items():
+            path = self.root / "etc" / "systemd" / "system" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        self.ctl("daemon-reload")
+
+    def story(self) -> str:
+        """Return what systemd and the services have said."""
+        said = [self._log, *sorted((self.root / "tmp").glob("*.log"))]
+        return "".join(f"\n--- {path.name}\n{path.read_text()[-4000:]}" for path in said)
+
+    def close(self) -> None:
+        """End it with everything in it."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
