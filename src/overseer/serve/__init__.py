@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp import web
+    from grpclib.server import Server
 
     from overseer.program.state import State
 
@@ -103,6 +104,27 @@ def aiohttp(
     from overseer.serve.with_aiohttp import run  # noqa: PLC0415
 
     run(app, state, linger=linger, spread=spread, ssl_context=ssl_context, options=options)
+
+
+async def grpc(
+    server: Server,
+    state: State,
+    *,
+    linger: float = LINGER,
+    ssl_context: ssl.SSLContext | None = None,
+) -> None:
+    """Serve calls with a server of grpclib on all listeners, until the program drains and all have ended.
+
+    The server is made and not started. While it drains: nothing more is accepted; clients hear GOAWAY, and
+    which of their calls is the last one that is taken (RFC 9113, 6.8), so that they open another connection
+    for the next; unary and streaming calls are finished. A client that says nothing at all is left after
+    `linger` seconds. `ssl_context` makes it speak TLS; made in the program, it is made anew by each
+    generation. Raises `ConfigError` where grpclib is not installed.
+    """
+    needs("grpc", "grpclib", "grpc")
+    from overseer.serve.with_grpclib import run  # noqa: PLC0415
+
+    await run(server, state, linger=linger, ssl_context=ssl_context)
 
 
 async def asyncio(
