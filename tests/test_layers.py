@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "edition": {"version"},
     "role": {"wire"},
     "voice": set(),
+    "privileges": {"errors"},
     "command": {"errors", "role"},
     "program": {"errors", "wire"},
     "store": {"errors"},

@@ -84,6 +84,10 @@ class Config:
     """How long a new release has to serve before it is the current one; until then it can be rolled back."""
     max_draining: int = 4
     """How many generations may drain at once; beyond, the oldest is killed."""
+    user: str = ""
+    """Whom to become when everything is bound, for one that is started as root: a name or a number."""
+    group: str = ""
+    """The group to go with `user`; by default the one it has."""
     fdstore: bool = False
     """Leave the listeners with systemd, too (FileDescriptorStoreMax=): they survive even a killed master."""
     control: str = ""
@@ -109,6 +113,8 @@ class Config:
             raise ConfigError("no_restart_after_fetch", "is set, and no_restart is too, which includes it")
         if self.name:
             places.check_name(self.name)
+        if self.group and not self.user:
+            raise ConfigError("group", "is set, and user is not; set both, or neither")
         from_data(to_data(self.settings()))  # the master's own checks, made where the programmer sees them
 
     def _check_kind(self, field: str, default: object) -> None:

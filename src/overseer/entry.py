@@ -17,7 +17,7 @@ from overseer.command import this_command
 from overseer.config import Config, from_options
 from overseer.edition import edition
 from overseer.errors import ConfigError, ListenerDrainingError, NotSupportedError, OverseerError
-from overseer.launch import IN_PLACE, bind, launch
+from overseer.launch import IN_PLACE, bind, launch, whom
 from overseer.program.draining import Draining
 from overseer.program.link import Link, be_deaf, outlive
 from overseer.program.listener import listener_of
@@ -120,7 +120,10 @@ def sanity_check() -> None:
 def _fall_back(config: Config) -> Callable[[], None]:
     """Return how to run the program in this process, on listeners of its own. Raises `AddressError`."""
     draining = Draining()
-    bound = bind(config)
+    who = whom(config)
+    bound = bind(config, who)
+    if who:
+        who.become(os.environ)
     for _, sock in bound.kept.others:
         sock.close()
     link = Link(None)

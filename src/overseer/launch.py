@@ -7,21 +7,26 @@ import os
 import signal
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from overseer import addresses, places, role, settings, sockets
+from overseer import addresses, places, privileges, role, settings, sockets
 from overseer.command import this_command
 from overseer.errors import ConfigError, NotSupportedError, StoreError
 from overseer.facts import World
 from overseer.master import memory
 from overseer.master.children import fill_standard_descriptors, is_terminal_job
 from overseer.master.succession import command
+from overseer.values import replace
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping, Sequence
 
+    from overseer.addresses import Address
     from overseer.command import Command
     from overseer.config import Config
+    from overseer.privileges import Identity
     from overseer.store import Release
 
 _log = logging.getLogger("overseer")
@@ -47,10 +52,45 @@ def is_supported() -> bool:
     return os.name == "posix" and hasattr(os, "fork") and sys.platform not in ("emscripten", "wasi", "cygwin")
 
 
-def bind(config: Config) -> Bound:
+def whom(config: Config, read: Sequence[str] = ()) -> Identity | None:
+    """Return whom this process has to become; None where it stays what it is.
+
+    `read` is what else was read to get here. Raises `ConfigError` where that cannot be, or would be no
+    protection.
+    """
+    who = privileges.find(config.user, config.group)
+    if who and getattr(sys, "frozen", False):
+        raise ConfigError(
+            "user",
+            "is nothing for a one-file executable, which has unpacked itself as root; "
+            "have the service manager change the user (User= of systemd)",
+        )
+    if who:
+        privileges.refuse_to_trust(who, read)
+    return who
+
+
+def _as_whom(address: Address, who: Identity | None) -> AbstractContextManager[None]:
+    """Where the user of the service may write, root makes no files: they could be made to be others."""
+    in_reach = who and address.kind == "unix" and not address.abstract
+    return who.acting() if who and in_reach and who.may_write(_folder(address)) else nullcontext()
+
+
+def _open(address: Address, inherited: Mapping[str, int], who: Identity | None) -> socket.socket:
+    with _as_whom(address, who):
+        if who and os.geteuid() == 0 and address.kind == "unix" and not address.user:
+            address = replace(address, user=str(who.uid), group=address.group or str(who.gid))
+        return sockets.open_at(address, inherited)
+
+
+def _folder(address: Address) -> str:
+    return os.path.dirname(address.path)
+
+
+def bind(config: Config, who: Identity | None = None) -> Bound:
     """Have every address of a Config bound, in order; what a master left behind is taken back.
 
-    Raises `AddressError`.
+    Socket files are made for `who`. Raises `AddressError`.
     """
     parsed = [addresses.parse(text) for text in config.listens_on]
     for warning in (warning for address in parsed for warning in sockets.warnings_for(address)):
@@ -59,11 +99,15 @@ def bind(config: Config) -> Bound:
     given = sockets.take_inherited(os.environ)
     kept = sockets.take_back(given, parsed)
     try:
+        for at, sock in kept.wanted.items():
+            with _as_whom(parsed[at], who):
+                sockets.apply_options(sock, parsed[at])
         fresh = sockets.bind_patiently(
             [address for at, address in enumerate(parsed) if at not in kept.wanted],
             patience=config.terminate_timeout + 5,
             say=_log.warning,
             inherited=sockets.activated(given),
+            opens=lambda address, inherited: _open(address, inherited, who),
         )
     except BaseException:
         kept.close()
@@ -73,27 +117,31 @@ def bind(config: Config) -> Bound:
     return Bound([kept.wanted.get(at) or fresh.pop(0) for at in range(len(parsed))], kept)
 
 
-def launch(config: Config, this: Command | None = None) -> NoReturn:
+def launch(config: Config, this: Command | None = None, read: Sequence[str] = ()) -> NoReturn:
     """Become the master of this program, or of the one that `this` starts; never return.
 
-    Raises `NotSupportedError` where there can be no master, and `AddressError`.
+    `read` is what was read to learn the options. Raises `NotSupportedError` where there can be no master,
+    `AddressError`, and `ConfigError` about the user to become.
     """
     if not is_supported():
         raise NotSupportedError(f"{sys.platform} has no fork and execve, so there can be no master here")
     this = this or this_command()
     fill_standard_descriptors()
-    bound = bind(config)
+    who = whom(config, read)
+    bound = bind(config, who)
+    control = _control(config, who)
+    if who:
+        who.become(os.environ, role.environ)
     try:
-        become_master(config, this, bound)
+        become_master(config, this, bound, control)
     except OSError as error:
         for sock in bound.sockets:
             sock.close()
         raise NotSupportedError(f"the master cannot be started: {error}") from error
 
 
-def become_master(config: Config, this: Command, bound: Bound) -> NoReturn:
+def become_master(config: Config, this: Command, bound: Bound, control: socket.socket | None) -> NoReturn:
     """Leave a state for the master and replace this process by it."""
-    control = _control(config)
     listened = [*zip(config.listens_on, bound.sockets, strict=True), *bound.kept.others]
     handed = [sock for _, sock in listened] + ([control] if control else [])
     state: dict[str, Any] = {
@@ -231,11 +279,15 @@ def _clear_environment() -> None:
     os.environ.update(environ)
 
 
-def _control(config: Config) -> socket.socket | None:
+def _control(config: Config, who: Identity | None) -> socket.socket | None:
     path = config.control_path(os.environ)
     if config.name and path == places.control_path({**os.environ, "RUNTIME_DIRECTORY": ""}, name=config.name):
         places.make_folder(os.environ)
-    return sockets.bind(addresses.parse(f"unix:{path}?mode=0600")) if path else None
+    if not path:
+        return None
+    return sockets.bind(
+        addresses.parse(f"unix:{path}?mode=0600"), opens=lambda address, given: _open(address, given, who)
+    )
 
 
 def _become_reaper() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from overseer import role
@@ -28,13 +29,15 @@ def play(config: str, given: Mapping[str, Any]) -> NoReturn:
     def read() -> Options:
         return options_of(find(config), given)
 
+    files = [config] if config else ["overseer.toml", "pyproject.toml"]
+
     if mine.part == "program" and mine.channel is not None:
         shim.become_program(mine.channel, read, edition())
     if mine.part != "launcher":
         raise NotSupportedError(f"overseer run has no part {mine.part!r}")
     options = read()
     shim.find_executable(options)
-    launch(options, _command())
+    launch(options, _command(), [os.path.abspath(file) for file in files])
 
 
 def options_of(document: Document | None, given: Mapping[str, Any]) -> Options:

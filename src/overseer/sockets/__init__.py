@@ -6,7 +6,7 @@ are non-blocking (the flag belongs to the socket, hence to all processes that ho
 `unlink_if_ours`, at the final stop.
 """
 
-from overseer.sockets.binding import apply_options, bind, warnings_for
+from overseer.sockets.binding import apply_options, bind, open_at, warnings_for
 from overseer.sockets.bound import BoundSocket, adopt, describe, file_of, unlink_if_ours
 from overseer.sockets.inherited import activated, take_inherited
 from overseer.sockets.kept import Kept, name_kept, take_back
@@ -24,6 +24,7 @@ __all__ = [
     "file_of",
     "holders",
     "name_kept",
+    "open_at",
     "take_back",
     "take_inherited",
     "unlink_if_ours",

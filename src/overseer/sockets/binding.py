@@ -13,10 +13,11 @@ from overseer.sockets.inherited import take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from overseer.addresses import Address
 
+    Opens = Callable[[Address, Mapping[str, int]], socket.socket]
     Place = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
 # How IPv6 with IPv4 mapped into it is refused: not built in, switched off, or no mapping (OpenBSD).
@@ -29,14 +30,17 @@ _NO_DUAL_STACK = (
 )
 
 
-def bind(address: Address, *, inherited: Mapping[str, int] | None = None) -> socket.socket:
+def bind(
+    address: Address, *, inherited: Mapping[str, int] | None = None, opens: Opens | None = None
+) -> socket.socket:
     """Bind `address` and, unless it is UDP, listen on it.
 
-    `inherited` is what `take_inherited` found; the descriptor of an `fd:NAME` becomes the socket's own.
-    A name of several addresses is bound on one of them, an IPv4 one if there is any. Raises `AddressError`.
+    `inherited` is what `activated` returned; the descriptor of an `fd:NAME` becomes the socket's own.
+    `opens` makes the socket, in the place of `open_at`. A name of several addresses is bound on one of them,
+    an IPv4 one if there is any. Raises `AddressError`.
     """
     try:
-        return open_at(address, inherited or {})
+        return (opens or open_at)(address, inherited or {})
     except OSError as error:
         from overseer.sockets.refusals import explain  # noqa: PLC0415 - only in need
 

@@ -13,7 +13,7 @@ import socket
 
 from overseer.addresses import identities, parse
 from overseer.errors import AddressError
-from overseer.sockets.binding import apply_options, places_of
+from overseer.sockets.binding import places_of
 from overseer.sockets.bound import BoundSocket, adopt, file_of
 from overseer.sockets.inherited import KEPT, is_listening
 
@@ -56,10 +56,7 @@ class Kept:
 
 
 def take_back(given: Iterable[tuple[str, int]], addresses: Sequence[Address]) -> Kept:
-    """Find the listeners for `addresses` among what `take_inherited` found.
-
-    Raises `AddressError` where a listener cannot have the owner or mode that is asked for.
-    """
+    """Find the listeners for `addresses` among what `take_inherited` found; they are as they were."""
     places = dict(zip(map(_quoted, identities(addresses)), range(len(addresses)), strict=True))
     kept = Kept()
     for name, fd in given:
@@ -81,12 +78,6 @@ def take_back(given: Iterable[tuple[str, int]], addresses: Sequence[Address]) ->
             kept.wanted[at] = sock
         else:
             kept.others.append((address.text, sock))
-    try:
-        for at, sock in kept.wanted.items():
-            apply_options(sock, addresses[at])
-    except AddressError:
-        kept.close()
-        raise
     return kept
 
 

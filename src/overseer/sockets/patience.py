@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from overseer.addresses import Address
+    from overseer.sockets.binding import Opens
     from overseer.sockets.proc import Holder
 
 # While an address is waited for: how often it is tried, and how often its holders are looked up anew (which
@@ -31,16 +32,17 @@ def bind_patiently(
     patience: float,
     say: Callable[[str], None],
     inherited: Mapping[str, int] | None = None,
+    opens: Opens = open_at,
 ) -> list[socket.socket]:
     """Bind all addresses, in their order, or none.
 
     When an address is held by a generation whose master was killed, and which now finishes its connections,
     its end is awaited for up to `patience` seconds in all, and `say` is told so once. Anybody else's address
-    is refused at once. Raises `AddressError`; by then everything is closed that was bound here, and
-    inherited descriptors are open as before.
+    is refused at once. `opens` makes the sockets. Raises `AddressError`; by then everything is closed that
+    was bound here, and inherited descriptors are open as before.
     """
     bound: list[socket.socket] = []
-    wait = _Wait(patience, say)
+    wait = _Wait(patience, say, opens)
     try:
         for address in addresses:
             sock = _open_in_time(address, inherited or {}, wait)
@@ -69,7 +71,7 @@ def _open_in_time(address: Address, inherited: Mapping[str, int], wait: _Wait) -
     looked_in_vain = False
     while True:
         try:
-            return open_at(address, inherited)
+            return wait.opens(address, inherited)
         except OSError as error:
             from overseer.sockets.refusals import explain, explain_in_use  # noqa: PLC0415 - only in need
 
@@ -91,8 +93,9 @@ def _open_in_time(address: Address, inherited: Mapping[str, int], wait: _Wait) -
 class _Wait:
     """How long addresses are waited for, in all."""
 
-    def __init__(self, patience: float, say: Callable[[str], None]) -> None:
+    def __init__(self, patience: float, say: Callable[[str], None], opens: Opens) -> None:
         self.patience = patience
+        self.opens = opens
         self._deadline = time.monotonic() + patience
         self._say = say
         self._said = False
@@ -115,7 +118,7 @@ class _Wait:
         while time.monotonic() < look_again:
             _wait_for_an_end(orphans, min(_TRY_EVERY, look_again - time.monotonic()))
             try:
-                return open_at(address, inherited)
+                return self.opens(address, inherited)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     return None

@@ -80,7 +80,7 @@ def _forbidden(address: Address, error: OSError) -> str:
         return (
             f"port {address.port} is below {lowest} and not for ordinary users (uid {os.geteuid()}); "
             "give the service AmbientCapabilities=CAP_NET_BIND_SERVICE, let a socket unit open the port "
-            "(fd:NAME), or start as root and drop the rights later"
+            "(fd:NAME), or start the service as root, with the option user"
         )
     return (
         f"the system forbids it ({error.strerror}); look for a rule of SELinux, AppArmor or SocketBindDeny= "
