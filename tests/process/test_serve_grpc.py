@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Frame)
 
 GRPC = """
-import asyncio
+import os
 import overseer
 from grpclib.const import Cardinality, Handler
 from grpclib.encoding.base import CodecBase
@@ -51,7 +51,7 @@ class Bytes(CodecBase):
 class Echo:
     async def once(self, stream):
         asked = await stream.recv_message()
-        print("did", asked.decode())
+        os.write(1, b"did %s\\n" % asked)  # in one piece: generations overlap
         await stream.send_message(b"%d %s" % (program.generation, asked))
 
     async def many(self, stream):
