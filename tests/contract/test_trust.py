@@ -12,100 +12,30 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
+from click.testing import CliRunner
 from tests.contract.hostile import Asked, Hostile, Wire, reply
-from tests.contract.publishing import (
-    candidate,
-    make_template,
-    opened_keys,
-    repository,
-    terms,
-)
+from tests.contract.publishing import PASSPHRASE, make_template, opened_keys, repository
 from tests.contract.publishing import rotate as rotate_online
-from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
+from tests.contract.site import HERE, Site
+from tests.contract.stand_in import installed, opened
+from tuf.api.metadata import Metadata, Targets, Timestamp
 
+from overseer.cli.main import cli
 from overseer.errors import ConfigError, FetchError
-from overseer.fetcher import HTTP, File, Func, Partial
-from overseer.publish.home import load
-from overseer.publish.publisher import publish
+from overseer.fetcher import HTTP, Func, Partial
 from overseer.store import durable
 from overseer.trust import client
 from overseer.trust.choose import Here
 from overseer.trust.files import Folder, Web, files_of
 from overseer.trust.source import SignedReleases
 from overseer.trust.tuf import TUF
+from overseer.updater.stage import Refused, Staged, stage
+from overseer.updater.stage import Terms as Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from securesystemslib.signer import Signer
+    from collections.abc import Callable
 
     from overseer.fetcher import Offer
-
-HERE = Here(platform="linux-x86_64-gnu", version="1.0", highest="1.0", digest="0" * 64)
-
-
-class Site:
-    """A publisher, what he serves, and a client of it with a memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.home = load(str(folder))
-        self.public = folder / "public"
-        self.signers: Mapping[str, Signer] = opened_keys(self.home)
-        self.root = (folder / "root.json").read_bytes()
-        self.here = HERE
-        self.trusted = str(folder / "trusted")
-
-    def source(self, **more: Any) -> SignedReleases:
-        """Return a client, as a new process has it."""
-        return SignedReleases(
-            TUF(self.root, **more), File(self.public, interval=1), self.trusted, lambda: self.here
-        )
-
-    def look(self, **more: Any) -> Offer | None:
-        """Look once, as a new process does."""
-        return self.source(**more).latest(None)
-
-    def publish(self, version: str, **more: Any) -> None:
-        """Publish another release."""
-        work = repository(self.home, signers=self.signers)
-        publish(
-            work,
-            candidate(self.folder, version, more=b"#" + os.urandom(2000).hex().encode()),
-            terms(version, **more),
-        )
-
-    def read(self, kind: type, name: str) -> tuple[Path, Metadata[Any]]:
-        """Return the newest metadata of a role, and where it is."""
-        found = [p for p in self.public.iterdir() if p.name.endswith(f"{name}.json")]
-        path = max(found, key=lambda p: int("0" + p.name.partition(".")[0].replace(name, "")))
-        metadata: Metadata[Any] = Metadata.from_file(str(path))
-        assert isinstance(metadata.signed, kind)
-        return path, metadata
-
-    def sign(self, role: str, metadata: Metadata[Any], path: Path) -> None:
-        """Sign as somebody does who has this role's keys."""
-        metadata.signatures.clear()
-        for keyid in Metadata.from_bytes(self.root).signed.roles[role].keyids:
-            metadata.sign(self.signers[keyid], append=True)
-        metadata.to_file(str(path))
-
-    def forge(self, targets: bytes) -> None:
-        """Have a thief of the online key serve other targets: he signs what leads to them."""
-        _, snapshot = self.read(Snapshot, "snapshot")
-        number = snapshot.signed.meta["targets.json"].version + 1
-        (self.public / f"{number}.targets.json").write_bytes(targets)
-        snapshot.signed.meta["targets.json"].version = number
-        snapshot.signed.meta["targets.json"].length = None
-        snapshot.signed.meta["targets.json"].hashes = None
-        snapshot.signed.version += 1
-        self.sign("snapshot", snapshot, self.public / f"{snapshot.signed.version}.snapshot.json")
-        path, stamp = self.read(Timestamp, "timestamp")
-        stamp.signed.version += 1
-        stamp.signed.snapshot_meta.version = snapshot.signed.version
-        stamp.signed.snapshot_meta.length = None
-        stamp.signed.snapshot_meta.hashes = None
-        self.sign("timestamp", stamp, path)
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +126,24 @@ def refused(site: Site, words: str) -> None:
         site.look()
 
 
+def test_a_release_is_held_to_the_version_that_was_signed(site: Site) -> None:
+    """What was published without its check may be another one; the bytes themselves are not to blame."""
+    site.publish("9.0", told="2.1")
+    with opened(installed(site.folder)) as store:
+        offer = site.look()
+        assert offer
+        outcome = stage(offer, store=store, terms=Wanted())
+        assert isinstance(outcome, Refused)
+        assert "it says that it is version 2.1 and was signed as 9.0" in outcome.reason
+        assert (store.ledger.held, store.ledger.trial) == ({}, None)
+        assert len(os.listdir(store.layout.versions)) == 1
+        assert site.look(seen=store.ledger.seen) is None
+        site.revoke("9.0")
+        good = site.look(seen=store.ledger.seen)
+        assert good
+        assert isinstance(stage(good, store=store, terms=Wanted()), Staged)
+
+
 def test_metadata_that_nobody_signed_is_refused(site: Site) -> None:
     """The one who owns the server has another file in the place of the targets, of the right form."""
     path, targets = site.read(Targets, "targets")
@@ -215,6 +163,54 @@ def test_a_thief_of_the_online_key_cannot_make_a_release(site: Site) -> None:
     targets.sign(site.signers[online])
     site.forge(targets.to_bytes())
     refused(site, "not signed by those we trust")
+
+
+def rotate(site: Site, which: str) -> None:
+    """Replace a key as it is typed, and work with the new one."""
+    typed = ["repo", "-d", str(site.folder), "rotate", which]
+    done = CliRunner().invoke(cli, typed, env={"OVERSEER_PASSPHRASE": PASSPHRASE})
+    assert done.exit_code == 0, done.output
+    site.reopen()
+
+
+def version_of(offer: Offer | None) -> str | None:
+    """Return the version that is offered."""
+    assert offer
+    return offer.version
+
+
+def test_a_thief_of_the_online_key_can_hide_a_release_until_the_key_is_replaced(site: Site) -> None:
+    """He signs the old state anew as often as he likes; what he hides comes to light with the new key."""
+    thief = site.thief()
+    for _ in range(2):
+        thief.hide(2)
+        assert version_of(site.look()) == "1.0"
+    rotate(site, "online")
+    thief.take()
+    assert version_of(site.look()) == "2.0"
+    thief.hide(2)
+    refused(site, "not signed by those we trust")
+
+
+def test_a_thief_of_the_key_of_releases_is_nobody_once_it_is_replaced(site: Site) -> None:
+    """Until then he is the publisher, here with the online key and the server as well; then nothing counts.
+
+    Whoever has taken his release takes a higher one of the publisher.
+    """
+    site.part_root()
+    thief = site.thief()
+    thief.release("6.6")
+    assert version_of(site.look()) == "6.6"
+    rotate(site, "offline")
+    thief.take()
+    thief.release("7.7")
+    refused(site, "not signed by those we trust")
+    shutil.rmtree(site.trusted)
+    refused(site, "not signed by those we trust")  # nor by one who was not there before
+    rotate(site, "online")
+    site.publish("8.0")
+    site.shown = site.public
+    assert version_of(site.look()) == "8.0"
 
 
 def test_a_state_of_the_past_is_refused(site: Site) -> None:

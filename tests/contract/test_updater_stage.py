@@ -252,7 +252,7 @@ def test_a_digest_that_is_not_the_promised_one_is_put_off(store: Store) -> None:
 def test_a_size_that_is_not_the_promised_one_is_put_off(store: Store) -> None:
     """Too short and too long alike."""
     assert "of a release of" in put_off(store, offer(NEW, size=len(NEW) + 1))
-    assert "of a release of" in put_off(store, offer(NEW, size=len(NEW) - 1))
+    assert "longer than the" in put_off(store, offer(NEW, size=len(NEW) - 1))
 
 
 def test_an_endless_release_stops_at_the_limit(store: Store) -> None:
@@ -269,6 +269,21 @@ def test_an_endless_release_stops_at_the_limit(store: Store) -> None:
     assert "longer than the limit of 10000 bytes" in said
     assert seen <= 12_000
     assert staging.waiting(store.layout) is None
+
+
+def test_an_endless_release_stops_where_it_was_said_to_end(store: Store) -> None:
+    """Not a chunk later, whatever the limit."""
+    seen = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal seen
+        while True:
+            seen += 1000
+            yield b"#" * 1000
+
+    said = put_off(store, Offer(seen={}, open=lambda _: Download(0, endless()), size=5000))
+    assert "longer than the 5000 bytes that are said of it" in said
+    assert seen == 6000
 
 
 def test_a_bomb_stops_at_the_limit(store: Store) -> None:

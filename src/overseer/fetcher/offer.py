@@ -67,7 +67,8 @@ class Offer:
     None), and raises `FetchError`. `name` is the file name as the source calls it: its ending tells how it
     is packed. `version`, `digest` (SHA-256 in hexadecimal, of the bytes as downloaded) and `size` (bytes, as
     downloaded) are what the source says of it, None where it says nothing. `patches` are a quicker way to the
-    same bytes; only an offer that says its digest and its size may have them.
+    same bytes; only an offer that says its digest and its size may have them. `signed`: somebody whom we
+    trust has signed all of this; a release that says another version of itself is then refused.
     """
 
     seen: Mapping[str, str]
@@ -77,6 +78,7 @@ class Offer:
     digest: str | None = None
     size: int | None = None
     patches: tuple[PatchOffer, ...] = ()
+    signed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

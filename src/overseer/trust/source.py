@@ -56,6 +56,7 @@ class SignedReleases:
             digest=chosen.sha256,
             size=chosen.size,
             patches=tuple(patches),
+            signed=True,
         )
 
     def _download(self, chosen: Signed, waiting: Partial | None) -> Download:

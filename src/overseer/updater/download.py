@@ -255,9 +255,9 @@ def _stream(
     safe = arriving.size
     try:
         for chunk in _listening(chunks, attention):
-            if arriving.size + len(chunk) > limit:
+            if arriving.size + len(chunk) > (limit if offer.size is None else min(limit, offer.size)):
                 safe = arriving.size = 0  # and what is here is not wanted either
-                _refuse_length(arriving, limit)
+                _refuse_length(arriving, limit, offer.size)
             durable.write_all(arriving.fd, chunk)
             arriving.sha.update(chunk)
             arriving.size += len(chunk)
@@ -276,8 +276,10 @@ def _stream(
             close()
 
 
-def _refuse_length(arriving: _Arriving, limit: int) -> None:
+def _refuse_length(arriving: _Arriving, limit: int, told: int | None) -> None:
     durable.remove(arriving.folder)
+    if told is not None and told <= limit:
+        raise FetchError(f"the release is longer than the {told} bytes that are said of it")
     raise FetchError(f"the release is longer than the limit of {limit} bytes", permanent=True)
 
 

@@ -40,7 +40,8 @@ class Terms:
     `max_size` and `max_unpacked` are bytes as downloaded and as stored; `check` may be turned off for
     programs that know nothing of overseer; `check_timeout` is in seconds; `attempts` are the starts on trial;
     `interpreter` is what starts Python releases (default: this one with its flags) and `arguments` are the
-    user's own, which the check gets as well.
+    user's own, which the check gets as well. `version` is what was signed of it, and what it has to say of
+    itself if it says anything.
     """
 
     max_size: int = 2 << 30
@@ -51,6 +52,11 @@ class Terms:
     attempts: int = 3
     interpreter: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    version: str = ""
+
+
+class _OtherVersionError(CheckError):
+    """A release is not the version that it was signed as: the fault of who signed it, not of its bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +188,12 @@ def _judge(
         return Refused(reason=str(error), release=arrived.digest)
     release = _add(offer, store, arrived, kind)
     try:
-        release = _prove(release, kind, store, terms, pre_upgrade, attention)
+        told = replace(terms, version=offer.version or "" if offer.signed else "")
+        release = _prove(release, kind, store, told, pre_upgrade, attention)
+    except _OtherVersionError as error:  # not held: the same bytes may be signed again, as what they are
+        store.saw(offer.seen)
+        store.discard(release)
+        return Refused(reason=str(error), release=release.release)
     except CheckError as error:
         store.hold(release.release, str(error), seen=offer.seen)
         store.discard(release)
@@ -298,6 +309,11 @@ def _check(release: Release, kind: kinds.Kind, store: Store, terms: Terms, atten
         attend=attention.attend,
         attend_to=attention.fileno(),
     )
+    if terms.version and checked.version and checked.version != terms.version:
+        raise _OtherVersionError(
+            f"it says that it is version {checked.version} and was signed as {terms.version}; "
+            "publish it again as what it is"
+        )
     if reason := _too_old(store, checked.version, terms):
         raise CheckError(reason)
     return checked
