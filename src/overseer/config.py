@@ -218,6 +218,8 @@ class Config:
             no_warn=self.no_warn,
             fetches=self.fetcher is not None,
             fdstore=self.fdstore,
+            source="" if self.fetcher is None else type(self.fetcher).__name__,
+            trust="" if self.trust is None else type(self.trust).__name__,
         )
 
     def control_path(self, environ: Mapping[str, str]) -> str:

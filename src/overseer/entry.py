@@ -261,6 +261,7 @@ def _source(config: Config, store: Store) -> Source:
             version=current.version if current else "",
             highest="" if config.allow_downgrade else highest,
             digest=store.ledger.current,
+            pinned=(pin.release or pin.version) if (pin := store.ledger.pin) else "",
         )
 
     return SignedReleases(config.trust, source, os.path.join(store.layout.root, "trusted"), runs)

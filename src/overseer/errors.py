@@ -46,11 +46,21 @@ class FetchError(OverseerError):
     """A source could not be asked, or its answer cannot be trusted to be whole.
 
     `retry_after` is how many seconds the source asked us to wait; `permanent` says that asking
-    again for the same thing is useless.
+    again for the same thing is useless. `kind` is what an alarm may be raised by: `source` (it is not there,
+    or gives no release), `expired` or `refused` (what it says of its releases is too old, or not to be
+    trusted).
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, permanent: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        permanent: bool = False,
+        kind: str = "source",
+    ) -> None:
         super().__init__(message)
+        self.kind = kind
         self.retry_after = retry_after
         self.permanent = permanent
 

@@ -56,6 +56,8 @@ class Settings:
     fetches: bool = False  # there is a fetcher, so there has to be an updater
     fdstore: bool = False  # the listeners are left with the service manager, too
     foreign: Foreign = Foreign()
+    source: str = ""  # what kind of fetcher it is, for people
+    trust: str = ""  # and what releases have to show
 
 
 def to_data(settings: Settings) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overseer import places
 from overseer.errors import ConfigError, OverseerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOBODY = 69
 """The exit status where no master answers (EX_UNAVAILABLE, sysexits.h)."""
@@ -49,6 +52,23 @@ def _services() -> list[str]:
         return []
 
 
+def listen(path: str, kind: str, **more: object) -> Iterator[dict[str, Any]]:
+    """Ask for what has many answers, and yield each as it comes, until the master ends the connection.
+
+    Raises `NobodyError` where nobody answers, and `OverseerError` where the request is refused.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as master:
+            master.settimeout(_PATIENCE)
+            master.connect(path)
+            master.sendall(json.dumps({"type": kind, **more}).encode() + b"\n")
+            master.settimeout(None)
+            for line in master.makefile():
+                yield _answer(line, path)
+    except OSError as error:
+        raise _nobody(path, error) from None
+
+
 def ask(path: str, kind: str, *, timeout: float | None = _PATIENCE, **more: str) -> dict[str, Any]:
     """Ask for one thing and return the answer; `timeout` is in seconds, None for as long as it takes.
 
@@ -63,7 +83,23 @@ def ask(path: str, kind: str, *, timeout: float | None = _PATIENCE, **more: str)
     except TimeoutError:
         raise NobodyError(f"the master at {path} did not answer within {timeout:g} s") from None
     except OSError as error:
-        raise NobodyError(f"no master answers at {path}: {error.strerror}; is the service running?") from None
+        raise _nobody(path, error) from None
+    return _answer(line, path)
+
+
+def _nobody(path: str, error: OSError) -> NobodyError:
+    """Say why nobody answers, and what to do."""
+    advice = "is the service running?"
+    if isinstance(error, PermissionError):
+        advice = f"only root and the user of the service may ask; this is user {os.geteuid()}"
+    elif isinstance(error, FileNotFoundError):
+        advice = "there is no such socket; is the service running, with this control socket?"
+    elif isinstance(error, ConnectionRefusedError):
+        advice = "its socket is there, but the service has ended"
+    return NobodyError(f"no master answers at {path}: {error.strerror}; {advice}")
+
+
+def _answer(line: str, path: str) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(line)
     except ValueError:

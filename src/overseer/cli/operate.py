@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from overseer.cli import table
-from overseer.cli.asking import NOBODY, NobodyError, ask, find
-from overseer.errors import ConfigError, OverseerError
+from overseer.cli import kept, table
+from overseer.cli.asking import ask, find
+from overseer.cli.command import Command, end, of_a_service
+from overseer.cli.events import told
+from overseer.errors import OverseerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from overseer.store.ledger import Ledger
 
 _EVERY = 1.0
 """Seconds between two looks of --watch."""
@@ -27,43 +31,8 @@ _REPLACED = 15.0
 """Seconds that the updater may take to come back."""
 
 
-class _Command(click.Command):
-    """Says a mistake in one line, and ends with a status that tells whose it is."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except OverseerError as error:
-            click.echo(f"overseer: error: {error}", err=True)
-            status = NOBODY if isinstance(error, NobodyError) else 2 if isinstance(error, ConfigError) else 1
-            raise SystemExit(status) from None
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
-
-
-def _of_a_service(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the two options that say which service is meant."""
-    command = click.option("--control", default="", metavar="PATH", help="The path of its control socket.")(
-        command
-    )
-    return click.option(
-        "--name",
-        "-n",
-        default="",
-        metavar="NAME",
-        help="The service's name; not needed where there is only one.",
-    )(command)
-
-
-def _end(answer: dict[str, Any]) -> None:
-    """Say how a wish ended; the exit status says it as well."""
-    click.echo(answer["detail"], err=answer["outcome"] != "done")
-    if answer["outcome"] != "done":
-        raise SystemExit(1)
-
-
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
 @click.option("--json", "as_json", is_flag=True, help="As one line of JSON, for programs.")
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
 def status(name: str, control: str, *, as_json: bool, watch: bool) -> None:
@@ -71,7 +40,9 @@ def status(name: str, control: str, *, as_json: bool, watch: bool) -> None:
     path = find(name, control)
     while True:
         found = ask(path, "status")
-        lines = [json.dumps(found)] if as_json else list(_shown(found))
+        ledger = kept.ledger_of(found)
+        more = {"pinned": kept.pinned(ledger), "held_in_store": dict(ledger.held)}
+        lines = [json.dumps(found | more)] if as_json else list(_shown(found, ledger))
         if watch and not as_json and sys.stdout.isatty():
             click.clear()
         click.echo("\n".join(lines))
@@ -80,18 +51,22 @@ def status(name: str, control: str, *, as_json: bool, watch: bool) -> None:
         time.sleep(_EVERY)
 
 
-def _shown(found: dict[str, Any]) -> Iterator[str]:
+def _shown(found: dict[str, Any], ledger: Ledger) -> Iterator[str]:
     yield table.headline(found)
-    yield from table.facts(found)
+    yield from table.facts(found, kept.held(found, ledger), kept.pinned(ledger))
     if rows := list(table.workers(found)):
         yield ""
         head, *rest = table.columns([table.HEADS, *rows])
         yield click.style(head, bold=True)
         yield from rest
+    if found.get("events"):  # an older master tells none
+        yield ""
+        yield click.style("last events", bold=True)
+        yield from map(told, found["events"])
 
 
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is known how it ended.")
 def restart(name: str, control: str, *, wait: bool) -> None:
     """Start the next generation beside the present one, which leaves when the new one is ready.
@@ -101,7 +76,7 @@ def restart(name: str, control: str, *, wait: bool) -> None:
     """
     path = find(name, control)
     if wait:
-        _end(ask(path, "restart", timeout=None))
+        end(ask(path, "restart", timeout=None))
         return
     ask(path, "status")
     _send_off(path, "restart")
@@ -117,8 +92,8 @@ def _send_off(path: str, kind: str) -> None:
         master.shutdown(socket.SHUT_WR)
 
 
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
 @click.option("--now", is_flag=True, help="What this command does in any case; for those who expect it.")
 @click.option("--timeout", default=3600.0, show_default=True, metavar="SECONDS", help="How long to wait.")
 def upgrade(name: str, control: str, *, now: bool, timeout: float) -> None:  # noqa: ARG001 - --now is for the eye
@@ -136,10 +111,10 @@ def _follow(path: str, answer: dict[str, Any], deadline: float) -> None:
     """Where another release is on its way now, wait for it to become current or to fail."""
     found = ask(path, "status")
     if answer["outcome"] != "done" or found["wanted"] == found["current"]:
-        _end(answer)
+        end(answer)
         return
     click.echo(answer["detail"], err=True)
-    _end(_await(path, found["wanted"], deadline))
+    end(_await(path, found["wanted"], deadline))
 
 
 def _of_the_updater(path: str, kind: str, *, timeout: float | None = None, **more: str) -> dict[str, Any]:
@@ -165,8 +140,8 @@ def _await(path: str, aim: str, deadline: float) -> dict[str, Any]:
     return {"outcome": "failed", "detail": f"release {table.release(aim)} is still not current"}
 
 
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
 @click.argument("release", default="")
 @click.option("--timeout", default=3600.0, show_default=True, metavar="SECONDS", help="How long to wait.")
 def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
@@ -180,24 +155,45 @@ def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
     _follow(path, _of_the_updater(path, "rollback", release=release), time.monotonic() + timeout)
 
 
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
 @click.argument("release")
 def hold(name: str, control: str, release: str) -> None:
     """Never take RELEASE by itself: a version, the beginning of a digest, or any whole digest."""
-    _end(_of_the_updater(find(name, control), "hold", release=release))
+    end(_of_the_updater(find(name, control), "hold", release=release))
 
 
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
 @click.argument("release")
 def unhold(name: str, control: str, release: str) -> None:
     """Give a held RELEASE another chance; the source is asked at once."""
-    _end(_of_the_updater(find(name, control), "unhold", release=release))
+    end(_of_the_updater(find(name, control), "unhold", release=release))
 
 
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
+@click.argument("release", default="")
+def pin(name: str, control: str, release: str) -> None:
+    """Stay on a release until `overseer unpin`: no other is taken, restarts work.
+
+    Without RELEASE it is the current one. RELEASE may be a version, the beginning of a digest, or a whole
+    digest; one that is not here yet is the only one that is taken when the source offers it. It is remembered
+    in the store, so that no restart of anything forgets it. To go to one that was here before, `overseer
+    rollback` to it first.
+    """
+    end(_of_the_updater(find(name, control), "pin", release=release))
+
+
+@click.command(cls=Command)
+@of_a_service
+def unpin(name: str, control: str) -> None:
+    """Take releases again; the source is asked at once."""
+    end(_of_the_updater(find(name, control), "unpin"))
+
+
+@click.command(cls=Command)
+@of_a_service
 @click.option("--json", "as_json", is_flag=True, help="As lines of JSON, for programs.")
 @click.option("--last", default=20, show_default=True, metavar="N", help="Only the last N; 0 for all.")
 def history(name: str, control: str, *, as_json: bool, last: int) -> None:
@@ -213,15 +209,15 @@ def history(name: str, control: str, *, as_json: bool, last: int) -> None:
         click.echo(line)
 
 
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
 def stop(name: str, control: str) -> None:
     """Stop a service: everybody finishes what he has, and leaves. Waits for it."""
-    _end(ask(find(name, control), "stop", timeout=None))
+    end(ask(find(name, control), "stop", timeout=None))
 
 
-@click.command(cls=_Command)
-@_of_a_service
+@click.command(cls=Command)
+@of_a_service
 def reexec(name: str, control: str) -> None:
     """Start the master itself anew: same PID, same sockets, same children."""
-    _end(ask(find(name, control), "reexec", timeout=None))
+    end(ask(find(name, control), "reexec", timeout=None))

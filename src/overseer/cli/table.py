@@ -40,6 +40,18 @@ def memory_of(pid: int) -> int | None:
     )
 
 
+def memory(status: dict[str, Any]) -> dict[str, int]:
+    """Return the bytes of the processes of a service that only they have, by role, where we may know."""
+    processes = [("master", status["pid"])]
+    processes += [("updater", status["updater"])] if status["updater"] else []
+    processes += [("workers", worker["pid"]) for g in status["generations"] for worker in g["workers"]]
+    found: dict[str, int] = {}
+    for role, pid in processes:
+        if (known := memory_of(pid)) is not None:
+            found[role] = found.get(role, 0) + known
+    return found
+
+
 def size(count: int | None) -> str:
     """Return bytes for people."""
     return "?" if count is None else f"{count / (1 << 20):.1f} MiB"
@@ -80,13 +92,15 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def facts(status: dict[str, Any]) -> Iterator[str]:
+def facts(status: dict[str, Any], held_: dict[str, str], pinned: str) -> Iterator[str]:
     """Tell what is not about workers, one line each; what is as it should be is short."""
     yield f"listens on   {', '.join(status['sockets']) or 'nothing'}"
     current, wanted = status["current"], status["wanted"]
     note = "" if current == wanted else f"; {release(wanted)} is on its way, or on probation"
     yield f"current      {release(current)}{note}"
-    for held, reason in status["reasons"].items():
+    if pinned:
+        yield f"pinned       {printable(pinned)}: no other release is taken"
+    for held, reason in held_.items():
         yield f"held         {release(held)}: {printable(reason)}"
     yield f"updater      {status['updater'] or 'none'}"
     if status["trouble"]:

@@ -13,7 +13,7 @@ import struct
 from overseer import sockets, wire
 
 MOST = 32
-"""Connections at once; the oldest that waits for no answer makes room."""
+"""Connections at once; the oldest that waits for no answer makes room, those told events last."""
 
 MOST_ASKED = 1000
 """Requests of one connection that may wait for their answers."""
@@ -25,6 +25,8 @@ class Caller:
     def __init__(self, channel: wire.Channel, asked: list[str]) -> None:
         self.channel = channel
         self.asked = asked
+        self.at: int | None = None  # the last event that was told to it, while it is told any
+        self.follows = False  # it wants those to come as well
 
 
 class Control:
@@ -37,7 +39,8 @@ class Control:
 
     def surplus(self) -> Caller | None:
         """Return who has to make room before one more can be taken: the oldest that waits for nothing."""
-        return next((c for c in self.callers.values() if not c.asked), None) if self._full else None
+        idle = [c for c in self.callers.values() if not c.asked] if self._full else []
+        return next((c for c in idle if c.at is None), idle[0] if idle else None)
 
     @property
     def _full(self) -> bool:

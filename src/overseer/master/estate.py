@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import socket
 
-from overseer import settings, sockets, wire
+from overseer import machine, settings, sockets, wire
 from overseer.errors import ProtocolError
-from overseer.facts import World
+from overseer.facts import Phase, World
 from overseer.master import memory
 from overseer.master.children import Child, Children
+from overseer.master.chronicle import BOUNDS, Chronicle
 from overseer.master.control import Control
 from overseer.master.fdstore import FdStore
 from overseer.master.journal import Journal
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """The version of the state; a master reads its own and older ones."""
+
+_SHOWN = 5
+"""Events in a status."""
+
+_TIMES = ("ready_timeout", "terminate_timeout", "probation")
 
 
 class Estate:
@@ -65,20 +71,31 @@ class Estate:
         self.interrupted: bool = state.get("interrupted", False)  # the next SIGINT is the second
         self.owed: list[int] = list(state.get("owed", ()))  # signals for whoever serves next
         self.children = Children(self.signals, job=self.job, reaper=self.reaper, folder=self.folder)
+        self.chronicle = Chronicle(state.get("chronicle"))
+        if before := state.get("overseer"):
+            self.chronicle.renewed(str(before))
+        else:
+            self.chronicle.add("launched", pid=os.getpid(), overseer=VERSION)
         self.updating = Updating(
             self.children, self.journal, state["binary"], _own(state["lock"]), state["stopped"]
         )
         self.updating.reasons = dict(state.get("reasons", {}))
         self.updating.trouble = str(state.get("trouble", ""))
+        self.updating.ailment = str(state.get("ailment", ""))
+        self.updating.looked = float(state.get("looked", 0.0))
+        self.updating.died = self.chronicle.died
         for left in state["children"]:
             self._adopt(left)
         self.control: Control | None = None
         if state["control"] is not None:
             fd, file = state["control"]
             self.control = Control(sockets.adopt(fd, file=tuple(file) if file else None))
+            followed = {fd: (at, follows) for fd, at, follows in state.get("followers", ())}
             for fd, rest, queued, asked in state["callers"]:
                 channel = wire.Channel(_socket(fd), rest.encode("latin-1"), queued.encode("latin-1"))
-                self.control.adopt(channel, asked)
+                caller = self.control.adopt(channel, asked)
+                if fd in followed:
+                    caller.at, caller.follows = followed[fd]
 
     def _adopt(self, left: dict[str, Any]) -> None:
         sock = _socket(left["channel"])
@@ -116,6 +133,9 @@ class Estate:
             "stopped": self.updating.stopped,
             "reasons": self.updating.reasons,
             "trouble": self.updating.trouble,
+            "ailment": self.updating.ailment,
+            "looked": self.updating.looked,
+            "chronicle": self.chronicle.as_state(),
             "agreed": {str(n): settings.to_data(agreed) for n, agreed in self.settings.items()},
             "editions": {str(n): edition for n, edition in self.editions.items()},
             "sockets": [
@@ -131,6 +151,7 @@ class Estate:
                 [c.channel.fileno(), _text(c.channel.lines.rest), _text(c.channel.queued), c.asked]
                 for c in callers
             ],
+            "followers": [[c.channel.fileno(), c.at, c.follows] for c in callers if c.at is not None],
         }
 
     def _leave_control(self) -> list[Any] | None:
@@ -182,6 +203,8 @@ class Estate:
     def status(self, now: float) -> dict[str, Any]:
         """Return what an operator may want to know."""
         world = self.world
+        newest = machine.newest(world, Phase.SERVING)
+        serving = self.settings.get(newest.number, self.launched) if newest else self.launched
         return {
             "pid": os.getpid(),
             "overseer": VERSION,
@@ -217,7 +240,17 @@ class Estate:
             "updater": self.updating.child.pid if self.updating.child else None,
             "reasons": {r: self.updating.reasons.get(r, "failed before") for r in sorted(world.held)},
             "trouble": self.updating.trouble,
+            "ailment": self.updating.ailment,
+            "looked": self.updating.looked,
             "store": os.path.dirname(self.updating.stopped),
+            "binary": self.updating.binary,
+            "args": self.args,
+            "patience": {name: getattr(world.policy, name) for name in _TIMES},
+            "source": [serving.source, serving.trust],
+            "counts": self.chronicle.counts,
+            "times": {**self.chronicle.times, "bounds": BOUNDS},
+            "latest": self.chronicle.latest,
+            "events": self.chronicle.events[-_SHOWN:],
         }
 
 

@@ -87,6 +87,8 @@ def _hello(
             estate.listening.claim(n, settings.addresses)
             estate.settings[n] = settings
             estate.editions[n] = edition
+            of = next((g.release for g in estate.world.generations if g.number == n), "")
+            estate.chronicle.learn(of, settings.version)
     except (ConfigError, AddressError) as error:
         estate.journal.say(f"{child.name} cannot be let in: {error}", WARNING)
         return Failed(n, str(error))
@@ -95,7 +97,7 @@ def _hello(
     return Hello(n, child.worker, policy)
 
 
-def hear_updater(  # noqa: C901 - a table
+def hear_updater(  # noqa: C901, PLR0912 - a table
     estate: Estate, child: Child, word: wire.Word | wire.Malformed
 ) -> Event | None:
     """Return what the updater's word means, if anything."""
@@ -107,6 +109,7 @@ def hear_updater(  # noqa: C901 - a table
             told = word.get("environ")
             environ = {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
             estate.learn(release, [str(item) for item in argv], environ)
+            estate.chronicle.learn(release, str(word.get("version") or ""))
             version = word.get("version") or "not told"
             estate.journal.say(f"release {release[:12]} is staged, version {version}")
             return Staged(release)
@@ -118,7 +121,12 @@ def hear_updater(  # noqa: C901 - a table
         case {"type": "promoted" | "installed"}:
             estate.updating.published(child)
         case {"type": "trouble", "text": str(text)}:
-            estate.updating.trouble = text[:_TOLD]
+            estate.updating.trouble, estate.updating.ailment = text[:_TOLD], str(word.get("kind", ""))[:20]
+        case {"type": "looked-well", "time": int() | float() as at}:
+            estate.updating.looked = at
+        case {"type": "noted", "what": "held" | "pinned" | "unpinned" as what}:
+            told = {part: str(word.get(part, "")) for part in ("release", "version", "reason")}
+            estate.chronicle.add(what, **told)
         case {"type": "rejected"}:
             pass
         case {"type": "cleared", "release": str(release)}:

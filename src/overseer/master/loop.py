@@ -121,11 +121,13 @@ class Master:
         """Tell the heart and do what it says; what fails meanwhile is told to it next."""
         self._events.append(event)
         while self._events:
-            before, now = self.estate.world, time.monotonic()
-            self.estate.world, actions = machine.step(before, self._events.pop(0), now)
+            before, event, now = self.estate.world, self._events.pop(0), time.monotonic()
+            self.estate.world, actions = machine.step(before, event, now)
+            self.estate.chronicle.take(before, event, actions, now)
             for action in actions:
                 self._do(action, now)
             self._notice(before)
+        self._operators.tell_events()
 
     def _notice(self, before: World) -> None:
         """What became true in this step, and matters outside of the heart."""

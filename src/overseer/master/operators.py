@@ -7,6 +7,7 @@ import time
 
 from overseer import wire
 from overseer.facts import Asked, Failed, Outcome, Phase, Wish
+from overseer.master import telling
 from overseer.master.control import MOST_ASKED
 
 TYPE_CHECKING = False
@@ -25,7 +26,19 @@ ANEW = "anew"
 UPDATERS = "u"
 """How the name of a request begins that the updater answers."""
 
-KNOWN = ("restart", "stop", "status", "reexec", "fetch", "hold", "unhold", "rollback")
+KNOWN = (
+    "restart",
+    "stop",
+    "status",
+    "events",
+    "reexec",
+    "fetch",
+    "hold",
+    "unhold",
+    "pin",
+    "unpin",
+    "rollback",
+)
 
 
 class Operators:
@@ -49,6 +62,13 @@ class Operators:
         """Tell whoever asked under this name how it ended."""
         if self._estate.control:
             self._estate.control.answer(name, outcome.value, detail)
+
+    def tell_events(self) -> None:
+        """Let those who want to hear of events hear of them, as fast as each of them reads."""
+        control, chronicle = self._estate.control, self._estate.chronicle
+        chronicle.look([text for text, _ in self._estate.listening.bound()], self._estate.updating.trouble)
+        for caller in control.callers.values() if control else ():
+            telling.tell(caller, chronicle)
 
     def updater_gone(self) -> None:
         """Nobody will answer what it was asked."""
@@ -80,18 +100,18 @@ class Operators:
 
     def _serve(self, caller: Caller, word: Word | Malformed) -> None:
         match word:
-            case {"type": "restart" | "stop" | "fetch" | "hold" | "unhold" | "rollback"} if (
-                len(caller.asked) >= MOST_ASKED
-            ):
+            case {
+                "type": "restart" | "stop" | "fetch" | "hold" | "unhold" | "pin" | "unpin" | "rollback"
+            } if len(caller.asked) >= MOST_ASKED:
                 reason = f"{MOST_ASKED} requests of this connection wait for their answers"
                 caller.channel.send({"type": "error", "reason": reason})
             case {"type": "restart" | "stop" as wish}:
                 name = self._name()
                 caller.asked.append(name)
                 self._feed(Asked(name, Wish(wish)))
-            case {"type": "hold" | "unhold" | "rollback" as wish, "release": str(release)}:
+            case {"type": "hold" | "unhold" | "pin" | "rollback" as wish, "release": str(release)}:
                 self._pass_on(caller, wish, release)
-            case {"type": "fetch" | "rollback" as wish}:
+            case {"type": "fetch" | "pin" | "unpin" | "rollback" as wish}:
                 self._pass_on(caller, wish, "")
             case {"type": "status"}:
                 caller.channel.send({"type": "status", **self._estate.status(time.monotonic())})
@@ -100,6 +120,12 @@ class Operators:
                 self._renew()
             case wire.Malformed():
                 caller.channel.send({"type": "error", "reason": str(word)})
+            case {"type": "events"} if caller.at is not None:
+                reason = "events are told on this connection already"
+                caller.channel.send({"type": "error", "reason": reason})
+            case {"type": "events"}:
+                telling.begin(caller, self._estate.chronicle, word.get("after"), word.get("follow"))
+                self.tell_events()
             case _:
                 reason = f"{word['type']!r} is none of {', '.join(KNOWN)}"
                 caller.channel.send({"type": "error", "reason": reason})

@@ -15,7 +15,7 @@ from overseer.master.journal import DEBUG, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from overseer.facts import World
     from overseer.master.children import Child, Children
@@ -43,6 +43,9 @@ class Updating:
         self.generation = 0
         self.reasons: dict[str, str] = {}  # why releases are held
         self.trouble = ""  # why no releases can be had at present
+        self.ailment = ""  # of what kind that is
+        self.looked = 0.0  # when the source was last asked with success; seconds since the epoch
+        self.died: Callable[[str], None] = lambda _: None  # is told of an end that nobody asked for
         self.owed: list[Word] = []  # what the next one has to be told
         self._children = children
         self._journal = journal
@@ -113,6 +116,8 @@ class Updating:
         self._fail(now)
         wait = self._not_before - now
         self.trouble = f"the updater ended unasked: {ending(status)}"
+        self.ailment = "updater"
+        self.died(ending(status))
         self._journal.say(f"the updater ended unasked: {ending(status)}; the next in {wait:g} s", WARNING)
 
     def stop(self) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of `state.json`. A newer one was written by a newer overseer and is left alone."""
 
+BY_HAND = "an operator wants it so"
+"""Why a release is held that nothing is known to be wrong with."""
+
 MAX_HELD = 200
 """How many held digests are remembered; the oldest are forgotten first."""
 
@@ -31,11 +34,31 @@ class Trial:
 
     `attempts_left` counts down before each start, so that a crash of the whole host counts too.
     `installed` says that it is in the public place already and waits for its next start (no restart).
+    `leaves` is the release that an operator goes back from: it is held once this one is current.
     """
 
     release: str
     attempts_left: int
     installed: bool = False
+    leaves: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """The only release that may be taken, until it is unpinned: by its digest, or by its version.
+
+    Whatever serves goes on; what comes back when something fails is not asked about it.
+    """
+
+    release: str = ""
+    version: str = ""
+
+    def allows(self, release: str, version: str) -> bool:
+        """Whether this release may be taken; what is not known of it is "", and counts against it."""
+        return release == self.release if self.release else version == self.version
+
+    def __str__(self) -> str:
+        return self.release[:12] or f"version {self.version}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +89,7 @@ class Ledger:
     published: Published | None = None
     publishing: str = ""  # the release that is to become the public file, until it has
     booted: str = ""  # the kernel's boot in which the releases were last verified
+    pin: Pin | None = None  # an operator's: nothing else is taken
 
     # -- what may happen to a release ----------------------------------------------------------------------
 
@@ -75,13 +99,16 @@ class Ledger:
             raise StoreError(f"{release[:12]} cannot be adopted as the first release: there is one already")
         return replace(self._without(release), current=release, highest=version)
 
-    def begun(self, release: str, *, attempts: int) -> Ledger:
-        """Put a staged release on trial, in the place of whatever was on trial before."""
+    def begun(self, release: str, *, attempts: int, leaves: str = "") -> Ledger:
+        """Put a staged release on trial, in the place of whatever was on trial before.
+
+        `leaves` is held, by an operator's wish, once it is current.
+        """
         if release in self.held:
             raise StoreError(f"release {release[:12]} is held ({self.held[release]}); it is not started")
         if release == self.current:
             return replace(self, trial=None)
-        return replace(self, trial=Trial(release=release, attempts_left=attempts))
+        return replace(self, trial=Trial(release=release, attempts_left=attempts, leaves=leaves))
 
     def spent(self) -> Ledger:
         """Count one start of the release on trial; written before it is started."""
@@ -114,6 +141,8 @@ class Ledger:
         previous = tuple(r for r in (self.current, *self.previous) if r and r != release)[:keep]
         trial = None if self.trial and self.trial.release == release else self.trial
         ledger = replace(self, current=release, previous=previous, trial=trial, highest=highest)
+        if self.trial and self.trial.release == release and self.trial.leaves not in ("", release):
+            ledger = ledger.holding(self.trial.leaves, BY_HAND)
         return ledger.with_public(release)
 
     def rejected(self, release: str, reason: str) -> Ledger:
@@ -143,6 +172,18 @@ class Ledger:
         if release not in self.held:
             return self
         return replace(self, held={k: v for k, v in self.held.items() if k != release}, seen=None)
+
+    def pinned(self, pin: Pin) -> Ledger:
+        """Take no other release from now on. Raises `StoreError` while another one is on trial."""
+        if self.trial and self.trial.release != pin.release:
+            raise StoreError(
+                f"release {self.trial.release[:12]} is on trial: wait for its end, or roll it back, then pin"
+            )
+        return replace(self, pin=pin)
+
+    def unpinned(self) -> Ledger:
+        """Take again what comes; the source is asked for what was passed over."""
+        return self if self.pin is None else replace(self, pin=None, seen=None)
 
     def saw(self, seen: Mapping[str, str]) -> Ledger:
         """Remember an offer that is dealt with, so that the source is not asked for it again."""
@@ -206,6 +247,7 @@ def load(data: bytes) -> Ledger:
             published=None if raw.get("published") is None else _published(raw["published"]),
             publishing=_text(raw, "publishing"),
             booted=_text(raw, "booted"),
+            pin=None if raw.get("pin") is None else _pin(raw["pin"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is no ledger: {error!r}") from error
@@ -249,7 +291,12 @@ def _trial(raw: Mapping[str, Any]) -> Trial:
         release=_text(raw, "release"),
         attempts_left=_number(raw, "attempts_left"),
         installed=bool(raw["installed"]),
+        leaves=_text({"leaves": "", **raw}, "leaves"),  # older ones have none
     )
+
+
+def _pin(raw: Mapping[str, Any]) -> Pin:
+    return Pin(release=_text(raw, "release"), version=_text(raw, "version"))
 
 
 def _published(raw: Mapping[str, Any]) -> Published:

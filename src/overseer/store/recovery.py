@@ -202,6 +202,12 @@ def hand(store: Store, *, version: str, kind: str) -> Hand | None:
             store.tell("warning", f"{public} is {held}; it is not started")
         store.write(stamped)
         return None
+    if ledger.pin and not ledger.pin.allows(digest, version):
+        store.tell(
+            "warning",
+            f"{public} was replaced by hand, but {ledger.pin} is pinned: it is not started before unpin",
+        )
+        return None
     return Hand(store.find(digest) or _snapshot(store, version, kind), stamped)
 
 

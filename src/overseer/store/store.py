@@ -55,6 +55,7 @@ class Store:
         self.tell = tell
         self.keep = keep
         self.ledger = Ledger()
+        self.noted: Callable[[str, str, str, str], object] = lambda *_: None  # hears what history is told
         self._told_obstacle = ""
 
     @classmethod
@@ -154,14 +155,15 @@ class Store:
         attempts: int = ATTEMPTS,
         seen: Mapping[str, str] | None = None,
         found: Ledger | None = None,
+        leaves: str = "",
     ) -> Ledger:
         """Write that this release is on trial and about to be started for the first time.
 
         `seen`, of the offer it came from, is remembered in the same write; `found` is the ledger to go on
-        from, for a release that was found in the public place.
+        from, for a release that was found in the public place; `leaves` is held once this one is current.
         """
         self._need(release)
-        ledger = (found or self.ledger).begun(release, attempts=attempts).spent()
+        ledger = (found or self.ledger).begun(release, attempts=attempts, leaves=leaves).spent()
         self.write(ledger if seen is None else ledger.saw(seen))
         self.record("staged", release)
         return self.ledger
@@ -192,8 +194,11 @@ class Store:
             release, highest=self.ledger.highest if highest is None else highest, keep=self.keep
         )
         if ledger != self.ledger:
+            left = [r for r in ledger.held if r not in self.ledger.held]
             self.write(ledger)
             self.record("promoted", release)
+            for before in left:
+                self.record("held", before, why=ledger.held[before])
         return self.finish()
 
     def reject(self, release: str, reason: str) -> bool:
@@ -223,6 +228,17 @@ class Store:
         """Give a held release another chance."""
         self.write(self.ledger.unheld(release))
         self.record("released", release)
+
+    def pin(self, pin: ledger.Pin) -> None:
+        """Take no other release until it is unpinned. Raises `StoreError` while another one is on trial."""
+        self.write(self.ledger.pinned(pin))
+        self.record("pinned", pin.release, version=pin.version, why=ledger.BY_HAND)
+
+    def unpin(self) -> None:
+        """Take again what comes."""
+        if pin := self.ledger.pin:
+            self.write(self.ledger.unpinned())
+            self.record("unpinned", pin.release, version=pin.version, why=ledger.BY_HAND)
 
     def saw(self, seen: Mapping[str, str]) -> None:
         """Remember an offer that is dealt with."""
@@ -266,11 +282,12 @@ class Store:
             durable.replace_file(self.layout.state, ledger.dump(ledger_))
             self.ledger = ledger_
 
-    def record(self, what: str, release: str = "", *, why: str = "") -> None:
+    def record(self, what: str, release: str = "", *, version: str = "", why: str = "") -> None:
         """Write a line of history; one that cannot be written is not worth an upgrade."""
         known = self.find(release) if release else None
+        version = version or (known.version if known else "")
+        self.noted(what, release, version, why)
         with suppress(OSError):
-            version = known.version if known else ""
             history.append(self.layout.history, what, release=release, version=version, why=why)
 
     def _need(self, release: str) -> Release:

@@ -33,6 +33,7 @@ class Here:
     version: str = ""
     highest: str = ""
     digest: str = ""
+    pinned: str = ""  # the only release that is wanted: its digest or its version
 
 
 def choose(targets: Iterable[Signed], name: str, here: Here) -> Signed | None:
@@ -51,6 +52,7 @@ def choose(targets: Iterable[Signed], name: str, here: Here) -> Signed | None:
         each
         for each in releases
         if name in ("", each.terms.name)
+        and here.pinned in ("", each.sha256, each.terms.version)
         and each.terms.platform in (ANY, here.platform)
         and version.key(each.terms.version) is not None
         and not version.is_lower(each.terms.version, here.highest)

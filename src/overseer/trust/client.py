@@ -61,16 +61,20 @@ def refresh(files: Files, folder: str, root: bytes) -> View:
         targets = tuple(_targets(updater, folder))
     except exceptions.ExpiredMetadataError as error:
         raise FetchError(
-            f"the signatures of the releases have expired ({_told(error)}): none is taken until they are new"
+            f"the signatures of the releases have expired ({_told(error)}): none is taken until they are new",
+            kind="expired",
         ) from error
     except exceptions.BadVersionNumberError as error:
-        raise FetchError(f"an older state than before was shown, which is refused: {_told(error)}") from error
+        text = f"an older state than before was shown, which is refused: {_told(error)}"
+        raise FetchError(text, kind="refused") from error
     except exceptions.UnsignedMetadataError as error:
-        raise FetchError(f"what is not signed by those we trust is refused: {_told(error)}") from error
+        text = f"what is not signed by those we trust is refused: {_told(error)}"
+        raise FetchError(text, kind="refused") from error
     except exceptions.DownloadError as error:
         raise FetchError(f"the metadata of the releases cannot be had: {_told(error)}") from error
     except (exceptions.RepositoryError, ValueError) as error:
-        raise FetchError(f"the metadata of the releases is refused: {_told(error)}") from error
+        text = f"the metadata of the releases is refused: {_told(error)}"
+        raise FetchError(text, kind="refused") from error
     state = _state(folder)
     _heed_floor(folder, state)
     return View(targets=targets, until=state.until)
@@ -151,7 +155,8 @@ def _heed_floor(folder: str, state: _State) -> None:
     for name, (number, keys) in state.versions.items():
         before, by = floor.get(name, (0, ""))
         if by == keys and number < before:
-            raise FetchError(f"{name} {number} was shown, after {before}: an older state is refused")
+            text = f"{name} {number} was shown, after {before}: an older state is refused"
+            raise FetchError(text, kind="refused")
     now = {name: list(told) for name, told in state.versions.items()}
     if now != floor:
         _sync(folder)

@@ -8,6 +8,7 @@ may be said again after either side was started anew, and what the disk refuses 
 from __future__ import annotations
 
 import errno
+import math
 import random
 import time
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,10 @@ _UNDECIDED = ("", "")
 """How a look has ended that has to be taken again soon: a copy seemed to be in progress."""
 
 _MOST_SAID = 100  # different failures that are remembered, so as not to be said twice
+
+_NOTED = 1000  # letters of a reason that are told
+
+_TELL_EVERY = 60.0  # seconds: the master may sleep between two looks that went well
 
 _HOPELESS = 32  # failures, after which the longest backoff is reached whatever its first step
 
@@ -72,10 +77,10 @@ def run(
     Says `hello`, `staged` (a release is on trial: start it), `say` (a line for the log), and `promoted`,
     `installed`, `rejected`, `cleared` when the store has done what was asked. Hears `promote`, `install`,
     `reject` (with a `reason`) and `clear`, each with a `release`, and with the releases that are `in_use` if
-    others may be removed; what operators want, `fetch` (look now), `hold`, `unhold` and `rollback`, which are
-    answered by `did` with what they were `for`; and `look`, before a restart: was the public file replaced by
-    hand? If so it is staged, and `looked` says which release it is, or the `reason` why it is not staged. The
-    end of the channel ends it at once; a download under way can be resumed.
+    others may be removed; what operators want, `fetch` (look now), `hold`, `unhold`, `pin`, `unpin` and
+    `rollback`, which are answered by `did` with what they were `for`; and `look`, before a restart: was the
+    public file replaced by hand? If so it is staged, and `looked` says which release it is, or the `reason`
+    why it is not staged. The end of the channel ends it at once; a download under way can be resumed.
     """
     with Attention(channel) as attention:
         updater = Updater(attention, fetcher, store, pre_upgrade, options or Options())
@@ -117,8 +122,9 @@ class Updater:
         self.askers: list[str] = []  # who wants to know how the next look ends
         self.found = _UNDECIDED  # how the last one ended
         self.trouble = ""  # why the last look failed
-        self.left: dict[str, str] = {}  # what an operator goes back to, and from
+        self.told_look = -math.inf  # when the master was last told that a look went well
         store.tell = attention.tell
+        store.noted = self._note
 
     def work(self) -> None:
         """Work for ever. Raises `Leave` when the master has gone."""
@@ -158,13 +164,14 @@ class Updater:
         except FetchError as error:
             if error.permanent:  # asking again soon is useless
                 self.schedule = replace(self.schedule, failures=max(self.schedule.failures, _HOPELESS))
-            self._failed(f"no release could be fetched: {error}", error.retry_after)
+            self._failed(f"no release could be fetched: {error}", error.kind, error.retry_after)
         except (OverseerError, OSError) as error:
-            self._failed(f"the release could not be taken: {error}")
+            self._failed(f"the release could not be taken: {error}", "store")
         except Exception as error:  # noqa: BLE001 - a fetcher is a stranger's code
-            self._failed(f"the fetcher failed: {type(error).__name__}: {error}")
+            self._failed(f"the fetcher failed: {type(error).__name__}: {error}", "fetcher")
         else:
-            self._tell_trouble("")
+            self._tell_trouble("", "")
+            self._tell_well()
             self.said.clear()
             self.schedule = looked(self.pace, time.monotonic(), random.random())  # noqa: S311
 
@@ -198,10 +205,10 @@ class Updater:
             environ=dict(release.environ),
         )
 
-    def _failed(self, text: str, retry_after: float | None = None) -> None:
+    def _failed(self, text: str, kind: str, retry_after: float | None = None) -> None:
         """Look again later. The same failure is worth one line, not one at each look."""
         self.found = ("failed", text)
-        self._tell_trouble(text)
+        self._tell_trouble(text, kind)
         self.attention.tell("debug" if text in self.said else "warning", text)
         if len(self.said) > _MOST_SAID:
             self.said.clear()
@@ -214,11 +221,16 @@ class Updater:
             retry_after=retry_after,
         )
 
-    def _tell_trouble(self, text: str) -> None:
+    def _tell_trouble(self, text: str, kind: str) -> None:
         """Let the status say why there are no releases, for as long as there are none."""
         if text != self.trouble:
             self.trouble = text
-            self.attention.say(type="trouble", text=text)
+            self.attention.say(type="trouble", text=text, kind=kind)
+
+    def _tell_well(self) -> None:
+        if time.monotonic() >= self.told_look + _TELL_EVERY:
+            self.told_look = time.monotonic()
+            self.attention.say(type="looked-well", time=round(time.time(), 3))
 
     # -- obeying -------------------------------------------------------------------------------------------
 
@@ -227,7 +239,7 @@ class Updater:
         if word["type"] == "look":
             self._look_at_public()
             return
-        if word["type"] in ("fetch", "hold", "unhold", "rollback"):
+        if word["type"] in ("fetch", "hold", "unhold", "pin", "unpin", "rollback"):
             self._grant(word["type"], str(word.get("release", "")), str(word.get("for", "")))
             return
         if word["type"] not in ("promote", "install", "reject", "clear"):
@@ -256,11 +268,30 @@ class Updater:
             return f"release {cleared[:12]} may be taken again"
         if wish == "hold":
             return f"release {wishes.hold(self.store, release)[:12]} is held"
+        if wish == "pin":
+            return (
+                f"{wishes.pin(self.store, release)} is pinned: no other release is taken until it is unpinned"
+            )
+        if wish == "unpin":
+            return self._unpin()
         target, current = wishes.back(self.store, release), self.store.ledger.current
-        self.store.begin(target.release, attempts=self.terms.attempts)
-        self.left = {target.release: current}
+        self.store.begin(target.release, attempts=self.terms.attempts, leaves=current)
         self._announce(staged(target, self.terms))
         return f"release {target.release[:12]} is started; after its probation {current[:12]} is held"
+
+    def _unpin(self) -> str:
+        pin = self.store.ledger.pin
+        if pin is None:
+            return "no release is pinned"
+        self.store.unpin()
+        self.schedule = Schedule(time.monotonic())
+        return f"{pin} is not pinned any more; the source is asked for what has come meanwhile"
+
+    def _note(self, what: str, release: str, version: str, why: str) -> None:
+        """What an operator or a check has decided is news to the master, too; it knows the rest itself."""
+        if what in ("held", "pinned", "unpinned"):
+            told = {"release": release, "version": version, "reason": why[:_NOTED]}
+            self.attention.say(type="noted", what=what, **told)
 
     def _answer_askers(self) -> None:
         if self.found == _UNDECIDED:
@@ -315,8 +346,6 @@ class Updater:
                 found = store.find(release)
                 highest = version.higher(store.ledger.highest, found.version if found else "")
                 done = {"type": "promoted", "public": store.promote(release, highest=highest)}
-                if before := self.left.pop(release, ""):
-                    store.hold(before, wishes.BY_HAND)
             case "install":
                 done = {"type": "installed", "public": store.install(release, attempts=self.terms.attempts)}
             case "reject":

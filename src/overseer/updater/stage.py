@@ -126,6 +126,8 @@ def _refuse_early(offer: Offer, store: Store, terms: Terms) -> Refused | None:
     """What the offer says of itself may be enough; and there must be room for it."""
     if offer.digest and (known := _known(store, offer.digest.lower())):
         return known
+    if reason := _why_pinned(store, offer.digest, offer.version):
+        return Refused(reason=reason, release=(offer.digest or "").lower(), known=True)
     if offer.version and (reason := _too_old(store, offer.version, terms)):
         return Refused(reason=reason)
     if offer.size is not None and offer.size > terms.max_size:
@@ -154,6 +156,23 @@ def _known(store: Store, digest: str) -> Refused | None:
     return None
 
 
+def _why_pinned(store: Store, digest: str | None, version_: str | None, *, whole: bool = False) -> str:
+    """Say why an offer may not be taken while a release is pinned, as far as that can be told already.
+
+    What serves what it is pinned to needs nothing. `whole`: all that will ever be known of the offer is.
+    """
+    pin = store.ledger.pin
+    if pin is None:
+        return ""
+    runs = store.find(store.ledger.current)
+    told = digest if pin.release else version_
+    if runs is not None and pin.allows(runs.release, runs.version):
+        return f"{pin} is pinned, and it is what runs"
+    if (told or whole) and not pin.allows((digest or "").lower(), version_ or ""):
+        return f"{pin} is pinned, and no other release is taken"
+    return ""
+
+
 def _too_old(store: Store, found: str, terms: Terms) -> str:
     highest = store.ledger.highest
     if terms.allow_downgrade or not found or not highest or not version.is_lower(found, highest):
@@ -178,6 +197,9 @@ def _judge(
     if known:
         store.saw(offer.seen)
         return known
+    if reason := _why_pinned(store, arrived.digest, offer.version):
+        store.saw(offer.seen)
+        return Refused(reason=reason, release=arrived.digest, known=True)
     try:
         kind = _kind(store, arrived)
     except kinds.NotAReleaseError as error:
@@ -198,6 +220,10 @@ def _judge(
         store.hold(release.release, str(error), seen=offer.seen)
         store.discard(release)
         return Refused(reason=str(error), release=release.release)
+    if reason := _why_pinned(store, release.release, release.version, whole=True):
+        store.saw(offer.seen)
+        store.discard(release)
+        return Refused(reason=reason, release=release.release, known=True)
     attention.attend()
     store.begin(release.release, attempts=terms.attempts, seen=offer.seen)
     return staged(release, terms)
