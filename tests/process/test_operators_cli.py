@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.process.operators import overseer
 from tests.process.releases import Upgrading
-from tests.process.service import DEADLINE, Service, until
+from tests.process.service import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.process.service import Service
 
 OFTEN = 3600.0
 """Seconds between two looks of the source: in these tests only operators look."""
@@ -35,27 +35,13 @@ def upgrading(tmp_path: Path) -> Iterator[Callable[..., Upgrading]]:
         one.__exit__()
 
 
-def overseer(app: Service, *words: str, status: int = 0) -> str:
-    """Type a command beside a service; return what it prints, on both ways."""
-    done = subprocess.run(
-        [sys.executable, "-m", "overseer", *words],
-        env={**os.environ, "RUNTIME_DIRECTORY": str(app.run_folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert done.returncode == status, (done.stdout, done.stderr, app.log)
-    return done.stdout + done.stderr
-
-
 def test_an_operator_sees_what_is_going_on(service: Callable[..., Service]) -> None:
     """For people as lines that fit a terminal, for programs as JSON; and the exit status tells of nobody."""
     app = service(version="1.5").serves()
     lines = overseer(app, "status").splitlines()
     assert lines[0].startswith(f"app.py: running, master {app.pid} (overseer ")
-    assert lines[-1].split()[:7] == ["1", "serving", "in", "place", "1.5", "1", str(app.pids(1)[0])]
+    table = lines[: lines.index("", lines.index("") + 1)]
+    assert table[-1].split()[:7] == ["1", "serving", "in", "place", "1.5", "1", str(app.pids(1)[0])]
     assert json.loads(overseer(app, "status", "--json"))["generations"][0]["version"] == "1.5"
     assert overseer(app, "stop") == "stopped\n"
     assert app.wait() == 0

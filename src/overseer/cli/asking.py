@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from overseer import places
@@ -61,7 +62,7 @@ def listen(path: str, kind: str, **more: object) -> Iterator[dict[str, Any]]:
         with socket.socket(socket.AF_UNIX) as master:
             master.settimeout(_PATIENCE)
             master.connect(path)
-            master.sendall(json.dumps({"type": kind, **more}).encode() + b"\n")
+            _send(master, {"type": kind, **more})
             master.settimeout(None)
             for line in master.makefile():
                 yield _answer(line, path)
@@ -78,13 +79,19 @@ def ask(path: str, kind: str, *, timeout: float | None = _PATIENCE, **more: str)
         with socket.socket(socket.AF_UNIX) as master:
             master.settimeout(timeout)
             master.connect(path)
-            master.sendall(json.dumps({"type": kind, **more}).encode() + b"\n")
+            _send(master, {"type": kind, **more})
             line = master.makefile().readline()
     except TimeoutError:
         raise NobodyError(f"the master at {path} did not answer within {timeout:g} s") from None
     except OSError as error:
         raise _nobody(path, error) from None
     return _answer(line, path)
+
+
+def _send(master: socket.socket, word: dict[str, object]) -> None:
+    """Send one request. Who is refused is told so before he has asked: then his answer is there already."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        master.sendall(json.dumps(word).encode() + b"\n")
 
 
 def _nobody(path: str, error: OSError) -> NobodyError:

@@ -122,7 +122,9 @@ def _of_the_updater(path: str, kind: str, *, timeout: float | None = None, **mor
     patience = time.monotonic() + _REPLACED
     while True:
         answer = ask(path, kind, timeout=timeout, **more)
-        if not answer["detail"].endswith("started anew") or time.monotonic() > patience:
+        gone = answer["detail"].endswith("started anew")
+        cut = answer["detail"].endswith("ask again") and kind != "rollback"  # which may have begun: to be seen
+        if not (gone or cut) or time.monotonic() > patience:
             return answer
         time.sleep(_OFTEN)
 

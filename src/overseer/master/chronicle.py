@@ -8,6 +8,7 @@ years needs no more memory than one that runs for a day. Nothing is written and 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -104,7 +105,7 @@ class Chronicle:
         """Go on where another master has stopped: `state` is what `as_state` returned."""
         state = state or {}
         self.last: int = state.get("last", 0)  # the number of the last event
-        self.events: list[dict[str, Any]] = list(state.get("events", ()))
+        self._ring: list[str] = list(state.get("events", ()))  # as JSON: a quarter of what they are as dicts
         self.counts: dict[str, int] = {name: state.get("counts", {}).get(name, 0) for name in COUNTED}
         self.times: dict[str, list[float]] = {  # per bound, beyond the last, and the sum
             name: list(state.get("times", {}).get(name) or [0] * (len(BOUNDS) + 1) + [0.0]) for name in TIMED
@@ -120,7 +121,7 @@ class Chronicle:
         """Return everything as data, for the next master."""
         return {
             "last": self.last,
-            "events": self.events,
+            "events": self._ring,
             "counts": self.counts,
             "times": self.times,
             "latest": self.latest,
@@ -134,7 +135,16 @@ class Chronicle:
     @property
     def first(self) -> int:
         """The number of the oldest event that is remembered."""
-        return self.last - len(self.events) + 1
+        return self.last - len(self._ring) + 1
+
+    def event(self, number: int) -> dict[str, Any]:
+        """Return an event that is remembered."""
+        found: dict[str, Any] = json.loads(self._ring[number - self.first])
+        return found
+
+    def latest_events(self, most: int) -> list[dict[str, Any]]:
+        """Return the last events, oldest first."""
+        return [self.event(n) for n in range(max(self.first, self.last - most + 1), self.last + 1)]
 
     def add(self, kind: str, **told: object) -> None:
         """Remember one event, of a kind in EVENTS and with what that kind tells."""
@@ -143,9 +153,10 @@ class Chronicle:
         told = {name: told[name] for name in EVENTS[kind] if name in told}
         if isinstance(reason := told.get("reason"), str):
             told["reason"] = reason[:_TOLD]
-        self.events.append({"number": self.last, "time": round(now, 3), "event": kind, **told})
+        event = {"number": self.last, "time": round(now, 3), "event": kind, **told}
+        self._ring.append(json.dumps(event, separators=(",", ":")))
         self.latest[kind] = round(now, 3)
-        del self.events[:-MOST]
+        del self._ring[:-MOST]
 
     def learn(self, release: str, version: str) -> None:
         """Note what a release calls itself: events name it."""

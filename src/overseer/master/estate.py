@@ -250,7 +250,7 @@ class Estate:
             "counts": self.chronicle.counts,
             "times": {**self.chronicle.times, "bounds": BOUNDS},
             "latest": self.chronicle.latest,
-            "events": self.chronicle.events[-_SHOWN:],
+            "events": self.chronicle.latest_events(_SHOWN),
         }
 
 

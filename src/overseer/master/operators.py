@@ -124,7 +124,8 @@ class Operators:
                 reason = "events are told on this connection already"
                 caller.channel.send({"type": "error", "reason": reason})
             case {"type": "events"}:
-                telling.begin(caller, self._estate.chronicle, word.get("after"), word.get("follow"))
+                follow = word.get("follow") is True
+                telling.begin(caller, self._estate.chronicle, word.get("after"), follow=follow)
                 self.tell_events()
             case _:
                 reason = f"{word['type']!r} is none of {', '.join(KNOWN)}"

@@ -16,12 +16,12 @@ _ROOM = 1 << 14
 """Bytes that may wait for a reader before no more is sent to him."""
 
 
-def begin(caller: Caller, chronicle: Chronicle, after: object, follow: object) -> None:
+def begin(caller: Caller, chronicle: Chronicle, after: object, *, follow: bool) -> None:
     """Take a request: events `after` a number, or all that are remembered; with `follow` those to come."""
     caller.at = chronicle.first - 1
     if isinstance(after, int) and not isinstance(after, bool):
         caller.at = min(max(after, 0), chronicle.last)
-    caller.follows = follow is True
+    caller.follows = follow
 
 
 def tell(caller: Caller, chronicle: Chronicle) -> None:
@@ -31,7 +31,7 @@ def tell(caller: Caller, chronicle: Chronicle) -> None:
             missed, caller.at = chronicle.first - 1 - caller.at, chronicle.first - 1
             caller.channel.send({"type": "missed", "events": missed})
         elif caller.at < chronicle.last:
-            caller.channel.send({"type": "event", **chronicle.events[caller.at + 1 - chronicle.first]})
+            caller.channel.send({"type": "event", **chronicle.event(caller.at + 1)})
             caller.at += 1
         elif caller.follows:
             return

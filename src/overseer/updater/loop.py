@@ -154,7 +154,8 @@ class Updater:
         try:
             with self.attention.foreign():
                 found = self.fetcher.latest(self.store.ledger.seen)
-            self.found = ("done", "there is nothing newer")
+            pin = self.store.ledger.pin
+            self.found = ("done", "there is nothing newer" + (f"; {pin} is pinned" if pin else ""))
             if isinstance(found, LookAgain):
                 self.found = _UNDECIDED
                 self.schedule = glanced(self.schedule, time.monotonic(), found.after)
