@@ -123,7 +123,9 @@ def _of_the_updater(path: str, kind: str, *, timeout: float | None = None, **mor
     while True:
         answer = ask(path, kind, timeout=timeout, **more)
         gone = answer["detail"].endswith("started anew")
-        cut = answer["detail"].endswith("ask again") and kind != "rollback"  # which may have begun: to be seen
+        cut = (
+            answer["detail"].endswith("ask again") and kind != "rollback"
+        )  # which may have begun: to be seen
         if not (gone or cut) or time.monotonic() > patience:
             return answer
         time.sleep(_OFTEN)
