@@ -126,8 +126,8 @@ def _refuse_early(offer: Offer, store: Store, terms: Terms) -> Refused | None:
     """What the offer says of itself may be enough; and there must be room for it."""
     if offer.digest and (known := _known(store, offer.digest.lower())):
         return known
-    if reason := _why_pinned(store, offer.digest, offer.version):
-        return Refused(reason=reason, release=(offer.digest or "").lower(), known=True)
+    if passed := _pinned(store, (offer.digest or "").lower(), offer.version or ""):
+        return passed
     if offer.version and (reason := _too_old(store, offer.version, terms)):
         return Refused(reason=reason)
     if offer.size is not None and offer.size > terms.max_size:
@@ -156,21 +156,19 @@ def _known(store: Store, digest: str) -> Refused | None:
     return None
 
 
-def _why_pinned(store: Store, digest: str | None, version_: str | None, *, whole: bool = False) -> str:
-    """Say why an offer may not be taken while a release is pinned, as far as that can be told already.
+def _pinned(store: Store, digest: str, told: str, *, whole: bool = False) -> Refused | None:
+    """Refuse an offer because of the release that is pinned, as far as that can be told already.
 
-    What serves what it is pinned to needs nothing. `whole`: all that will ever be known of the offer is.
+    `told` is its version. Who runs what is pinned needs nothing. `whole`: nothing more will be known of it.
     """
-    pin = store.ledger.pin
+    pin, runs = store.ledger.pin, store.find(store.ledger.current)
     if pin is None:
-        return ""
-    runs = store.find(store.ledger.current)
-    told = digest if pin.release else version_
+        return None
     if runs is not None and pin.allows(runs.release, runs.version):
-        return f"{pin} is pinned, and it is what runs"
-    if (told or whole) and not pin.allows((digest or "").lower(), version_ or ""):
-        return f"{pin} is pinned, and no other release is taken"
-    return ""
+        return Refused(reason=f"{pin} is pinned, and it is what runs", release=digest, known=True)
+    if (whole or (digest if pin.release else told)) and not pin.allows(digest, told):
+        return Refused(reason=f"{pin} is pinned, and no other release is taken", release=digest, known=True)
+    return None
 
 
 def _too_old(store: Store, found: str, terms: Terms) -> str:
@@ -193,13 +191,10 @@ def _judge(
     attention: Attentive,
 ) -> Staged | Refused:
     """Decide about bytes that are whole."""
-    known = _known(store, arrived.digest)
+    known = _known(store, arrived.digest) or _pinned(store, arrived.digest, offer.version or "")
     if known:
         store.saw(offer.seen)
         return known
-    if reason := _why_pinned(store, arrived.digest, offer.version):
-        store.saw(offer.seen)
-        return Refused(reason=reason, release=arrived.digest, known=True)
     try:
         kind = _kind(store, arrived)
     except kinds.NotAReleaseError as error:
@@ -212,6 +207,8 @@ def _judge(
     try:
         told = replace(terms, version=offer.version or "" if offer.signed else "")
         release = _prove(release, kind, store, told, pre_upgrade, attention)
+        if passed := _pinned(store, release.release, release.version, whole=True):
+            raise _OtherVersionError(passed.reason)  # noqa: TRY301 - it goes the same way
     except _OtherVersionError as error:  # not held: the same bytes may be signed again, as what they are
         store.saw(offer.seen)
         store.discard(release)
@@ -220,10 +217,6 @@ def _judge(
         store.hold(release.release, str(error), seen=offer.seen)
         store.discard(release)
         return Refused(reason=str(error), release=release.release)
-    if reason := _why_pinned(store, release.release, release.version, whole=True):
-        store.saw(offer.seen)
-        store.discard(release)
-        return Refused(reason=reason, release=release.release, known=True)
     attention.attend()
     store.begin(release.release, attempts=terms.attempts, seen=offer.seen)
     return staged(release, terms)
