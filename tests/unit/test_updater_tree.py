@@ -157,6 +157,20 @@ def test_an_archive_in_which_nothing_can_be_started_is_said(tmp_path: Path) -> N
         kinds.detect(path)
 
 
+def test_a_place_before_the_beginning_is_a_broken_archive(tmp_path: Path) -> None:
+    """The table of a zip may say that everything stands further on than it does: then the first is before it."""
+    content = bytearray(zip_of(GOOD))
+    end = content.rindex(b"PK\5\6")
+    told = int.from_bytes(content[end + 16 : end + 20], "little")
+    content[end + 16 : end + 20] = (told + 1).to_bytes(4, "little")
+    with pytest.raises(NotAReleaseError):
+        _prepared(written(tmp_path, bytes(content)))
+
+
+def _prepared(path: str) -> None:
+    kinds.detect(path).prepare(path)
+
+
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

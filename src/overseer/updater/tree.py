@@ -8,6 +8,7 @@ nothing is a device, nothing runs as somebody else.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -212,7 +213,13 @@ def _explained() -> Iterator[None]:
         yield
     except _BROKEN as error:
         raise TreeError(f"it is a broken archive ({error}); it was cut short perhaps") from error
-    except (OverseerError, OSError):
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a place before the beginning, which zipfile looks for all the same
+            raise TreeError(
+                "it is a broken archive: it says that some of it stands before its start"
+            ) from error
+        raise
+    except OverseerError:
         raise
     except Exception as error:  # zlib.error, lzma.LZMAError: whatever a stranger's archive makes them raise
         raise TreeError(f"it is a broken archive ({error})") from error
