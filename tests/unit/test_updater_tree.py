@@ -158,7 +158,7 @@ def test_an_archive_in_which_nothing_can_be_started_is_said(tmp_path: Path) -> N
 
 
 def test_a_place_before_the_beginning_is_a_broken_archive(tmp_path: Path) -> None:
-    """The table of a zip may say that everything stands further on than it does: then the first is before it."""
+    """Its table says that everything stands further on than it does: then the first is before the start."""
     content = bytearray(zip_of(GOOD))
     end = content.rindex(b"PK\5\6")
     told = int.from_bytes(content[end + 16 : end + 20], "little")
