@@ -1,12 +1,12 @@
 #!/bin/sh
-# Boot a systemd of our own: `sh boot.sh WORK ABOVE BIND...`, as the first process of new namespaces
+# Boot a systemd of our own: `sh boot.sh WORK CONSOLE ABOVE BIND...`, as the first process of new namespaces
 # (unshare --pid --fork --kill-child --mount --uts --ipc --cgroup). Its root is this machine's, seen through
 # an overlay, so that whatever it writes is in memory and gone with it; ABOVE is a folder to lay over it, with
-# another version of systemd, or nothing. BIND are folders of other file systems that it shall see.
+# another version of systemd, or nothing; CONSOLE is a terminal for what it says. BIND are folders of other file systems that it shall see.
 # The network is this machine's: services listen on its loopback.
 set -eu
-work=$1 above=$2
-shift 2
+work=$1 console=$2 above=$3
+shift 3
 mount --make-rprivate /
 mount -t tmpfs -o mode=0755 tmpfs "$work"
 mkdir "$work/upper" "$work/work" "$work/root"
@@ -28,11 +28,15 @@ for folder in run tmp var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; d
 chmod 0755 run
 mount -t tmpfs -o mode=0755 tmpfs dev
 mkdir dev/shm dev/pts
-for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9; do
+for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
     rest=${node#*:}
     mknod -m 0666 "dev/${node%%:*}" c "${rest%:*}" "${rest#*:}"
 done
 ln -s /proc/self/fd dev/fd
+mount -t devpts -o newinstance,mode=0620,ptmxmode=0666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+touch dev/console
+mount --bind "$console" dev/console
 # Nothing of this machine's starts there: only what a proof asks for.
 for folder in etc/systemd/system etc/systemd/system.conf.d; do mkdir -p "$folder"; mount -t tmpfs tmpfs "$folder"; done
 printf '[Unit]\nDescription=Nothing\nDefaultDependencies=no\n' >etc/systemd/system/nothing.target

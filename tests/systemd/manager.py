@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -59,13 +61,18 @@ class Systemd:
         seen = {str(REPOSITORY), sys.prefix, sys.base_prefix}
         others = sorted(path for path in seen if os.stat(path).st_dev != device)
         namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"]
-        with self._log.open("wb") as log:
+        self._terminal, console = os.openpty()
+        try:
             self._process = subprocess.Popen(
-                ["unshare", *namespaces, "sh", HERE / "boot.sh", work, above, *others],
+                ["unshare", *namespaces, "sh", HERE / "boot.sh", work, os.ttyname(console), above, *others],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=console,
+                stderr=console,
             )
+        finally:
+            os.close(console)
+        self._reader = threading.Thread(target=self._write_log, name="console", daemon=True)
+        self._reader.start()
         try:
             self._pid = until(self._first, "the first process of the namespaces is there")
             self.root = Path(f"/proc/{self._pid}/root")
@@ -73,6 +80,14 @@ class Systemd:
         except (OSError, AssertionError, subprocess.SubprocessError) as error:
             self.close()
             raise AssertionError(f"{error}\n--- {self._log}\n{self._log.read_text()}") from None
+
+    def _write_log(self) -> None:
+        with (
+            self._log.open("wb", buffering=0) as log,
+            contextlib.suppress(OSError),
+        ):  # nobody is there any more
+            while data := os.read(self._terminal, 4096):
+                log.write(data)
 
     def _first(self) -> int:
         if self._process.poll() is not None:
@@ -94,7 +109,11 @@ class Systemd:
     def ctl(self, *words: str) -> str:
         """Have systemctl do something that succeeds; return what it says."""
         done = self.run("systemctl", *words)
-        assert done.returncode == 0, f"systemctl {' '.join(words)}: {done.stderr}{self.story()}"
+        if done.returncode:
+            now = self.run(
+                "systemctl", "status", "--full", *(word for word in words[1:] if word[0] != "-")
+            ).stdout
+            raise AssertionError(f"systemctl {' '.join(words)}: {done.stderr}\n{now}{self.story()}")
         return done.stdout
 
     def show(self, unit: str, name: str) -> str:
@@ -119,6 +138,8 @@ class Systemd:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+        self._reader.join()
+        os.close(self._terminal)
 
     def __enter__(self) -> Self:
         return self

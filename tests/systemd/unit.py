@@ -46,6 +46,7 @@ class Unit:
                 "[Service]",
                 "Type=notify",
                 f"ExecStart={sys.executable} /srv/{self.name}/app.py",
+                f"ExecReload={OVERSEER} restart --control /run/{self.name}/overseer.sock",
                 f"WorkingDirectory=/srv/{self.name}",
                 f"RuntimeDirectory={self.name}",
                 f"StandardOutput=append:/tmp/{self.name}.log",

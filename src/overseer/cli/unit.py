@@ -23,7 +23,9 @@ Type=notify
 ExecStart={command}
 ExecReload={overseer} restart --control /run/{name}/overseer.sock
 RuntimeDirectory={name}
+RuntimeDirectoryPreserve=restart
 StateDirectory={name}
+FileDescriptorStoreMax=64
 WatchdogSec=60
 KillMode=control-group
 TimeoutStopSec={patience}
@@ -33,6 +35,9 @@ RestartPreventExitStatus=78
 
 # What it may not do. Take away what your program needs.
 NoNewPrivileges=yes
+CapabilityBoundingSet=
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
 ProtectSystem=strict
 ProtectHome=read-only
 PrivateTmp=yes
@@ -43,6 +48,7 @@ ProtectKernelLogs=yes
 ProtectControlGroups=yes
 ProtectClock=yes
 ProtectHostname=yes
+ProtectProc=invisible
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 RestrictNamespaces=yes

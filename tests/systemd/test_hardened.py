@@ -1,0 +1,103 @@
+"""What `overseer unit` prints, run with all its walls; and a program that upgrades itself between them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from bench.load import Fresh, LoadProcess, Plan
+from click.testing import CliRunner
+
+from overseer.cli.main import cli
+from tests.process.programs import HTTP
+from tests.process.service import until
+from tests.systemd.manager import SLOW
+from tests.systemd.unit import Unit
+
+if TYPE_CHECKING:
+    from tests.systemd.manager import Systemd
+
+pytestmark = pytest.mark.long
+
+UPGRADES = HTTP.replace(
+    "overseer.run(program, **OPTIONS)",
+    "from overseer import fetcher\n"
+    "    overseer.run(program, fetcher=fetcher.File('next.py'), trust=overseer.Unsigned(), **OPTIONS)",
+).replace('f"{state.generation}\\\\n"', 'f"{state.version}\\\\n"')
+"""The server of HTTP, which takes its releases from beside it and answers with its version."""
+
+
+class Printed(Unit):
+    """A unit as `overseer unit` prints it, with its output where a test can read it."""
+
+    def install(self, *lines: str, files: dict[str, str] | None = None) -> None:
+        """Print it, and write it where systemd looks."""
+        command = ["unit", "--name", self.name, "--directory", f"/srv/{self.name}", "--"]
+        done = CliRunner().invoke(cli, [*command, sys.executable, f"/srv/{self.name}/app.py"])
+        assert done.exit_code == 0, done.output
+        log = f"append:/tmp/{self.name}.log"
+        told = ("[Service]", f"StandardOutput={log}", f"StandardError={log}")
+        drop_in = "\n".join([*told, *lines, ""])
+        self.systemd.install(
+            {
+                f"{self.name}.service": done.output,
+                f"{self.name}.service.d/proof.conf": drop_in,
+                **(files or {}),
+            }
+        )
+
+
+def test_the_printed_unit_is_taken_without_a_word(systemd: Systemd) -> None:
+    """And its walls are high, by systemd's own measure."""
+    app = Printed(systemd, "verified", HTTP)
+    path = f"/etc/systemd/system/{app.name}.service"
+    done = systemd.run("systemd-analyze", "verify", "--man=no", path)
+    assert [line for line in done.stderr.splitlines() if app.name in line] == []
+    judged = systemd.run("systemd-analyze", "security", "--no-pager", f"{app.name}.service")
+    exposure = re.search(r"Overall exposure level for .*: ([0-9.]+)", judged.stdout)
+    assert exposure, judged
+    assert float(exposure[1]) < 3, judged.stdout
+
+
+def test_a_program_upgrades_itself_behind_all_walls(
+    systemd: Systemd, request: pytest.FixtureRequest, port: int
+) -> None:
+    """DynamicUser, StateDirectory, ProtectSystem=strict: releases under load, a bad one between good ones."""
+    app = Printed(
+        systemd, "walled", UPGRADES, address=f"127.0.0.1:{port}", version="1", probation=0.2, fdstore=True
+    )
+    request.addfinalizer(lambda: systemd.run("systemctl", "stop", app.name))
+    app.start()
+    plan = Plan(kinds=(Fresh(rate=60),), seconds=None, timeout=SLOW)
+    with LoadProcess(f"http://127.0.0.1:{port}", plan) as load:
+        load.wait_started()
+        offer(app, "2")
+        app.logged("is current: generation 2", SLOW)
+        systemd.ctl("reload", app.name)
+        offer(app, "3", "    raise SystemExit('not today')\n")
+        app.logged("is held, and not started again by itself", SLOW)
+        offer(app, "4")
+        until(lambda: len(re.findall(r"is current: generation", app.log)) == 2, "the last is current", SLOW)
+        report = load.stop()
+    assert report.failed == 0, report
+    assert "'version': '1'" in (app.folder / "app.py").read_text()
+    assert " 4 " in app.overseer("status")
+    store = systemd.root / "var" / "lib" / "private" / app.name / "app.py.overseer"
+    assert (store / "state.json").exists()
+    systemd.ctl("restart", app.name)  # and the next start takes the release from the store
+    assert app.ask("status")["generations"][0]["version"] == "4"
+    systemd.ctl("stop", app.name)
+    assert app.show("Result") == "success"
+
+
+def offer(app: Unit, version: str, fault: str = "") -> None:
+    """Put a release where the fetcher looks."""
+    options = app.options | {"version": version}
+    text = app.source.replace("**OPTIONS", f"**{options!r}")
+    if fault:
+        text = text.replace("def program(state):\n", f"def program(state):\n{fault}")
+    fresh = app.folder / "next.tmp"
+    fresh.write_text(text)
+    fresh.replace(app.folder / "next.py")
