@@ -182,9 +182,9 @@ class Config:
             )
         if isinstance(self.trust, TUF) and self.fetcher is not None:
             from overseer.fetcher.registry import adapt  # noqa: PLC0415 - only where there is one
-            from overseer.trust.files import files_of  # noqa: PLC0415
+            from overseer.trust.files import check_source  # noqa: PLC0415
 
-            files_of(adapt(self.fetcher))
+            check_source(adapt(self.fetcher))
 
     @property
     def listens_on(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 from click.testing import CliRunner
 from tests.contract.hostile import Asked, Hostile, Wire, reply
-from tests.contract.publishing import PASSPHRASE, make_template, opened_keys, repository
+from tests.contract.publishing import PASSPHRASE, make_template, opened_keys, quick_key, repository
 from tests.contract.publishing import rotate as rotate_online
 from tests.contract.site import HERE, Site
 from tests.contract.stand_in import installed, opened
@@ -22,13 +22,14 @@ from tuf.api.metadata import Metadata, Targets, Timestamp
 
 from overseer.cli.main import cli
 from overseer.errors import ConfigError, FetchError
-from overseer.fetcher import HTTP, Func, Partial
+from overseer.fetcher import HTTP, S3, Func, GitHub, Partial
 from overseer.store import durable
 from overseer.trust import client
 from overseer.trust.choose import Here
-from overseer.trust.files import Folder, Web, files_of
+from overseer.trust.files import Folder, files_of
 from overseer.trust.source import SignedReleases
 from overseer.trust.tuf import TUF
+from overseer.trust.web import Web
 from overseer.updater.stage import Refused, Staged, stage
 from overseer.updater.stage import Terms as Wanted
 
@@ -167,7 +168,9 @@ def test_a_thief_of_the_online_key_cannot_make_a_release(site: Site) -> None:
 
 def rotate(site: Site, which: str) -> None:
     """Replace a key as it is typed, and work with the new one."""
-    typed = ["repo", "-d", str(site.folder), "rotate", which]
+    key = site.folder / "keys" / f"{which}-new.key"  # one that opens at once
+    quick_key(str(key))
+    typed = ["repo", "-d", str(site.folder), "rotate", which, "--new-key", f"file:{key}"]
     done = CliRunner().invoke(cli, typed, env={"OVERSEER_PASSPHRASE": PASSPHRASE})
     assert done.exit_code == 0, done.output
     site.reopen()
@@ -404,6 +407,12 @@ def test_a_source_without_files_by_name_is_refused() -> None:
         files_of(Func(lambda: None))
     with pytest.raises(ConfigError, match="ends in /"):
         files_of(HTTP("http://127.0.0.1/app"))
+    with pytest.raises(ConfigError, match="ends in /"):
+        files_of(S3(bucket="releases", key="app.pyz"))
+    with pytest.raises(ConfigError, match="version_id"):
+        files_of(S3(bucket="releases", key="app/", version_id="7"))
+    with pytest.raises(ConfigError, match="leave asset out"):
+        files_of(GitHub("ann", "app", asset="app"))
     assert isinstance(files_of(HTTP("http://127.0.0.1/")), Web)
 
 

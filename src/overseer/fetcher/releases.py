@@ -150,7 +150,7 @@ class Releases:
 
     def choose(self, release: Mapping[str, Any], tag: str) -> Asset:
         """Choose the asset for this machine; raises `FetchError` that names what there is."""
-        assets = {asset.name: asset for asset in _assets(release)}
+        assets = {asset.name: asset for asset in assets_of(release)}
         wanted = self.source.asset
         if isinstance(wanted, str):
             spelled = list(names(wanted, self.target, tag=tag))
@@ -213,7 +213,8 @@ class Releases:
         return answer.refusal(advice if self.token else f"{advice}; a token has a larger one", wait=wait)
 
 
-def _assets(release: Mapping[str, Any]) -> list[Asset]:
+def assets_of(release: Mapping[str, Any]) -> list[Asset]:
+    """Read the files of a release that are there whole."""
     told = release.get("assets")
     found = []
     for one in told if isinstance(told, list) else []:

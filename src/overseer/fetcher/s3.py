@@ -18,6 +18,9 @@ from overseer.fetcher.options import check_time, need
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from overseer.fetcher.answer import Answer
+    from overseer.fetcher.web import Web
+
 _SHA256_BYTES = 32
 _ADVICE = {
     403: "check the credentials and the bucket's policy",
@@ -110,13 +113,12 @@ class S3:
         version = version or self.version_id
         return {**named, "VersionId": version} if version and version != "null" else named
 
-    def _open(self, partial: Partial | None, identity: Mapping[str, str], size: int) -> Download:
-        from overseer.fetcher.answer import Answer, Manners  # noqa: PLC0415 - as in _new_client
-        from overseer.fetcher.transfer import download  # noqa: PLC0415
+    def web(self) -> Web:
+        """Return what asks for addresses, with the limits of this source."""
+        from overseer.fetcher.answer import Manners  # noqa: PLC0415 - as in _new_client
         from overseer.fetcher.web import Web  # noqa: PLC0415
 
-        etag = identity["etag"]
-        web = Web(
+        return Web(
             Manners(
                 connect_timeout=self.connect_timeout,
                 read_timeout=self.get_timeout,
@@ -126,12 +128,22 @@ class S3:
             )
         )
 
+    def address(self, key: str, version: str = "") -> str:
+        """Return a signed address of an object, good for an hour. Raises `FetchError`.
+
+        It takes the place of get_object: a body is read, timed and judged as any other is.
+        """
+        with _explained(str(self)):
+            wanted = {**self._object(version), "Key": key}
+            return str(self._client().generate_presigned_url("get_object", Params=wanted))
+
+    def _open(self, partial: Partial | None, identity: Mapping[str, str], size: int) -> Download:
+        from overseer.fetcher.transfer import download  # noqa: PLC0415 - as in _new_client
+
+        etag, web = identity["etag"], self.web()
+
         def ask(headers: Mapping[str, str]) -> Answer:
-            # A signed address instead of get_object: a body is read, timed and judged as any other is.
-            with _explained(str(self)):
-                url = self._client().generate_presigned_url(
-                    "get_object", Params=self._object(identity["version"])
-                )
+            url = self.address(self.key, identity["version"])
             return web.ask(url, headers={"If-Match": etag, **headers})
 
         def check(answer: Answer) -> None:

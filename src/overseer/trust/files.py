@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote
 
 from overseer.errors import ConfigError, FetchError
 from overseer.fetcher.file import File
+from overseer.fetcher.github import GitHub
 from overseer.fetcher.http import HTTP
 from overseer.fetcher.offer import CHUNK, Download, Partial
+from overseer.fetcher.s3 import S3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from overseer.fetcher.answer import Answer
 
 
 class MissingError(FetchError):
@@ -35,68 +33,46 @@ class Files(Protocol):
         """Begin to download a long file, where an interrupted download ended if that can be."""
 
 
+def check_source(fetcher: object) -> None:
+    """Raise `ConfigError` for a fetcher that can point to no repository; nothing is loaded for that."""
+    match fetcher:
+        case HTTP() if not fetcher.url.endswith("/"):
+            raise ConfigError("fetcher", "with trust=TUF the URL is that of a repository, and ends in /")
+        case S3() if not fetcher.key.endswith("/"):
+            raise ConfigError("fetcher", "with trust=TUF the key is that of a repository, and ends in /")
+        case S3() if fetcher.version_id:
+            raise ConfigError("fetcher", "with trust=TUF a version_id would pin what has to change")
+        case GitHub() if fetcher.asset is not None:
+            raise ConfigError("fetcher", "with trust=TUF what is signed says which file; leave asset out")
+        case HTTP() | S3() | GitHub() | File():
+            pass
+        case _:
+            raise ConfigError(
+                "trust",
+                "TUF needs a source that has files by their names: "
+                "fetcher.HTTP, fetcher.S3, fetcher.GitHub, or fetcher.File with a folder",
+            )
+
+
 def files_of(fetcher: object) -> Files:
     """Return the repository that a fetcher points to. Raises `ConfigError` where it can point to none."""
-    if isinstance(fetcher, HTTP):
-        if not fetcher.url.endswith("/"):
-            raise ConfigError("fetcher", "with trust=TUF the URL is that of a repository, and ends in /")
-        return Web(fetcher)
-    if isinstance(fetcher, File):
-        return Folder(os.fspath(fetcher.path))
-    raise ConfigError(
-        "trust",
-        "TUF needs a source that has files by their names: fetcher.HTTP, or fetcher.File with a folder",
-    )
+    check_source(fetcher)
+    match fetcher:
+        case HTTP():
+            from overseer.trust.web import at_url  # noqa: PLC0415 - urllib3 is loaded when it is used
 
+            return at_url(fetcher)
+        case S3():
+            from overseer.trust.web import in_bucket  # noqa: PLC0415
 
-class Web:
-    """A URL that ends in a slash."""
+            return in_bucket(fetcher)
+        case GitHub():
+            from overseer.trust.assets import Assets  # noqa: PLC0415
 
-    def __init__(self, source: HTTP) -> None:
-        from overseer.fetcher.look import Look  # noqa: PLC0415 - urllib3 is loaded when it is used
-
-        self._source = replace(source)
-        self._look = Look(self._source, None)
-        self._validators: dict[str, str] = {}
-
-    def changed(self, name: str) -> bool:
-        """Ask with the validator of the last answer; whatever is odd counts as changed."""
-        validator = self._validators.pop(name, None)
-        if validator is None:
-            return True
-        answer = self._ask(name, {"If-None-Match": validator})
-        answer.close()
-        if answer.status == 304:
-            self._validators[name] = validator
-        return answer.status != 304
-
-    def read(self, name: str) -> Iterator[bytes]:
-        """Yield what a GET brings."""
-        answer = self._ask(name, {})
-        if answer.status in (403, 404):
-            answer.close()
-            raise MissingError(f"{self._look.url} has no {name}")
-        if answer.status != 200:
-            raise answer.refusal()
-        if etag := answer.headers.get("etag"):
-            self._validators[name] = etag
-        return answer.body(sniff=False)
-
-    def download(self, name: str, size: int, partial: Partial | None) -> Download:
-        """Go on with a range request where the server knows them: the digest of the whole is known."""
-        from overseer.fetcher.transfer import download  # noqa: PLC0415
-
-        def check(answer: Answer) -> None:
-            if answer.status != 200:
-                raise answer.refusal()
-            answer.check_release(name, require_length=self._source.require_length)
-
-        offset = min(partial.size, size) if partial else 0
-        return download(lambda more: self._ask(name, dict(more)), check, offset=offset, size=size)
-
-    def _ask(self, name: str, headers: dict[str, str]) -> Answer:
-        url = f"{self._look.url}{quote(name, safe='')}"
-        return self._look.web.ask(url, headers=headers, secrets=self._look.secrets)
+            return Assets(fetcher)
+        case File():
+            return Folder(os.fspath(fetcher.path))
+    raise AssertionError("unreachable")
 
 
 class Folder:

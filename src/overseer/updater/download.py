@@ -206,7 +206,7 @@ def _unpacked(arriving: _Arriving, layout: Layout, how: str, limit: int) -> Arri
 
 
 def _verify(offer: Offer, arrived: _Arriving) -> None:
-    """Hold the bytes against what the source says of them. Signatures will be verified here as well."""
+    """Hold the bytes against what the source says of them; where that is signed, against what is signed."""
     if not arrived.size:
         raise FetchError("the release is empty")
     if offer.size is not None and arrived.size != offer.size:
