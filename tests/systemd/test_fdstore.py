@@ -82,6 +82,22 @@ def test_a_restart_of_the_whole_service_refuses_nobody(unit: Callable[..., Unit]
     assert app.show("NFileDescriptorStore") == "2"
 
 
+def test_a_store_that_is_too_small_is_said(unit: Callable[..., Unit], port: int) -> None:
+    """Where systemd tells how much it keeps, what it does not is told; no program takes that for its own."""
+    source = ECHO.replace(
+        "def program(state):\n", "def program(state):\n    print('FDSTORE' in os.environ)\n"
+    )
+    app = unit(
+        source, "FileDescriptorStoreMax=1", addresses=[f"127.0.0.1:{port}", "127.0.0.1:0"], fdstore=True
+    )
+    if app.systemd.version < 254:
+        pytest.skip(f"systemd {app.systemd.version} does not tell how many descriptors it keeps (FDSTORE)")
+    app.start()
+    app.logged("keeps 1 descriptors (FileDescriptorStoreMax=), and there are 2 listeners")
+    app.systemd.ctl("stop", app.name)
+    assert "False" in app.log.splitlines()
+
+
 def test_an_address_that_is_gone_is_given_up_by_systemd_too(unit: Callable[..., Unit], port: int) -> None:
     """What it keeps follows the release that serves, under names that people can read."""
     with socket.create_server(("127.0.0.1", 0)) as found:

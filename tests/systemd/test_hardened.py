@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -82,19 +85,33 @@ def test_a_program_upgrades_itself_behind_all_walls(
         until(lambda: len(re.findall(r"is current: generation", app.log)) == 2, "the last is current", SLOW)
         report = load.stop()
     assert report.failed == 0, report
+    also_where_a_release_listens_by_itself(app, port)
     assert "'version': '1'" in (app.folder / "app.py").read_text()
-    assert " 4 " in app.overseer("status")
+    assert " 5 " in app.overseer("status")
     store = systemd.root / "var" / "lib" / "private" / app.name / "app.py.overseer"
     assert (store / "state.json").exists()
     systemd.ctl("restart", app.name)  # and the next start takes the release from the store
-    assert app.ask("status")["generations"][0]["version"] == "4"
+    assert app.ask("status")["generations"][0]["version"] == "5"
     systemd.ctl("stop", app.name)
     assert app.show("Result") == "success"
 
 
-def offer(app: Unit, version: str, fault: str = "") -> None:
+def also_where_a_release_listens_by_itself(app: Unit, port: int) -> None:
+    """The program that root has installed knows nothing of an address that came by an upgrade: it is kept."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        other = found.getsockname()[1]
+    offer(app, "5", address="", addresses=[f"127.0.0.1:{port}", f"127.0.0.1:{other}"])
+    until(lambda: len(re.findall(r"is current: generation", app.log)) == 3, "it is current", SLOW)
+    os.kill(app.pid, signal.SIGKILL)
+    until(lambda: app.show("NRestarts") == "1", "it is about to be started anew", SLOW)
+    with socket.create_connection(("127.0.0.1", other), timeout=SLOW) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def offer(app: Unit, version: str, fault: str = "", **changed: object) -> None:
     """Put a release where the fetcher looks."""
-    options = app.options | {"version": version}
+    options = app.options | {"version": version} | changed
     text = app.source.replace("**OPTIONS", f"**{options!r}")
     if fault:
         text = text.replace("def program(state):\n", f"def program(state):\n{fault}")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from overseer.master.estate import Estate
     from overseer.master.journal import Journal
 
-NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE")
 """Variables that are about the master."""
 
 _LINE = 200
@@ -55,6 +55,9 @@ class Upwards:
         self._ready = False
         self._every = _watchdog(environ) / 2
         self._fed = -inf
+        self._most = environ.get(
+            "FDSTORE", ""
+        )  # descriptors that the manager keeps; systemd tells from 254 on
         self._left = (-1, False)  # how often the listeners had changed, and whether they were left there
         if self._address is None:
             journal.say("NOTIFY_SOCKET is an address of a kind that is not known: nothing is told", WARNING)
@@ -104,6 +107,12 @@ class Upwards:
                 )
             return
         lasting = estate.listening.lasting() if wanted else {}
+        if self._most.isdecimal() and len(lasting) > int(self._most):
+            self._journal.say(
+                f"the service manager keeps {self._most} descriptors (FileDescriptorStoreMax=), and there "
+                f"are {len(lasting)} listeners: the rest ends with the master",
+                WARNING,
+            )
         for name in (estate.kept | estate.unwanted) - (lasting.keys() - estate.unwanted):
             self._send(notify.write({"FDSTOREREMOVE": "1", "FDNAME": name}))
             estate.kept.discard(name)
