@@ -40,7 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": PURE
     | SHARED
     | {"store", "fetcher", "updater", "config", "command", "role", "launch", "entry", "publish", "trust"}
-    | {"places", "foreign"},
+    | {"places", "foreign", "doctor"},
+    "doctor": {"errors", "values", "addresses", "store", "version"},
     "foreign": SHARED
     | {"values", "errors", "facts", "places", "role", "command", "edition", "config", "program", "launch"},
     "serve": {"errors"},

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "unpin": "overseer.cli.operate:unpin",
     "events": "overseer.cli.events:events",
     "metrics": "overseer.cli.metrics:metrics",
+    "doctor": "overseer.cli.doctor:doctor",
     "stop": "overseer.cli.operate:stop",
     "reexec": "overseer.cli.operate:reexec",
     "unit": "overseer.cli.unit:unit",
