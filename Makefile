@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE # the proofs start hundreds of interpreters, wh
 SIDE_BY_SIDE := -n 4 --dist worksteal
 QUICK := -m "not long and not walk"
 
-.PHONY: help machine setup check lint laws test long mutants long-enough demo bench bench-upgrade bench-patch docs clean
+.PHONY: help machine setup check lint laws test long mutants long-enough browser demo bench bench-upgrade bench-patch docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
 machine:  ## what the proofs want of the operating system: real servers and tools (Debian, as root)
@@ -25,6 +25,8 @@ mutants: setup  ## seed the heart with faults and see stories and laws catch the
 	$(BIN)/python -m tests.laws.mutants
 long-enough: setup  ## the part of the long proofs that continuous integration can afford
 	$(BIN)/pytest -m "long and not very_long" -n 3 --dist worksteal
+browser: .venv/browser  ## a page in headless Chromium, over restarts: what a browser sees
+	sh tests/machine.sh chromium && $(BIN)/pytest -s tests/process/test_serve_browser.py
 demo: setup  ## the main job, seen live: three upgrades under load, no failed request
 	$(BIN)/python -m examples.hello.demo
 bench: .venv/peers  ## the figures: the master against the bare program, as ratios
@@ -42,6 +44,10 @@ clean:  ## remove what setup and the tests made
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+.venv/browser: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
 	@touch $@
 
 .venv/peers: .venv/ready

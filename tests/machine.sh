@@ -1,9 +1,9 @@
 #!/bin/sh
-# Install the real servers and tools that the proofs use, where this is Debian and we are root.
+# Install the real servers and tools that the proofs use, where this is Debian and we are root; and what is named.
 # A proof whose tool is missing is skipped, and says so; nothing else needs this.
 set -eu
 wanted="nginx-light haproxy strace curl rsync openssh-client softhsm2 systemd util-linux"
-wanted="$wanted prometheus" # promtool
+wanted="$wanted prometheus $*" # promtool
 missing=""
 for package in $wanted; do
     dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"

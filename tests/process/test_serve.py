@@ -32,8 +32,8 @@ async def app(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
-        while (await receive())["type"] != "websocket.disconnect":
-            pass
+        while (told := await receive())["type"] != "websocket.disconnect":
+            await send({"type": "websocket.send", "text": told["text"]})
         return
     if scope["path"] == "/events":
         head = [(b"content-type", b"text/event-stream")]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import http.client
 import socket
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -17,7 +15,6 @@ from tests.process.test_serve import Clients, ask, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 AIOHTTP = """
 import asyncio, ssl
@@ -26,7 +23,7 @@ from aiohttp import web
 
 async def answer(request):
     body = await request.read()
-    return web.Response(body=b"%d %d" % (program.generation, len(body)))
+    return web.Response(text=f"{program.generation} {len(body)}")
 
 async def talk(request):
     socket = web.WebSocketResponse()
@@ -155,35 +152,6 @@ def test_a_handler_may_wait_for_the_shutdown(service: Callable[..., Service]) ->
     assert answer.read() == b"waited"
     assert answer.will_close
     app.logged(r"generation 1 .* left after .*: exit status 0")
-
-
-@pytest.mark.long
-def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path: Path) -> None:
-    """A connection that has been accepted and speaks TLS slowly is answered by the one that accepted it."""
-    authority, pem = trustme.CA(), tmp_path / "cert.pem"
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    made = f"ssl.create_default_context(ssl.Purpose.CLIENT_AUTH); tls.load_cert_chain({str(pem)!r})"
-    source = aiohttp().replace("    app = web", f"    tls = {made}\n    app = web", 1)
-    app = service(source.replace("spread=0.1", "spread=0.1, ssl_context=tls")).serves()
-
-    def ask_tls(plain: socket.socket) -> bytes:
-        with context.wrap_socket(plain, server_hostname="localhost") as talk:
-            talk.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            found = b""
-            while not found.endswith(b" 0"):
-                found += talk.recv(1000)
-            return found[-3:]
-
-    def fresh() -> socket.socket:
-        return socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
-
-    early = fresh()
-    until(lambda: ask_tls(fresh()) == b"1 0", "generation 1 answers")
-    app.restart()
-    until(lambda: ask_tls(fresh()) == b"2 0", "generation 2 answers")
-    assert ask_tls(early) == b"1 0"
 
 
 def test_where_to_listen_is_not_the_servers_business(service: Callable[..., Service]) -> None:

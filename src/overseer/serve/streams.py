@@ -2,12 +2,14 @@
 
 Its answers get `Connection: close`, so that no request is sent after them on that connection. An event stream
 (text/event-stream) would last for ever: between two events the application is told that its client has gone,
-and the stream is ended as a whole one, so that the client comes back, to the next generation.
+and the stream is ended as a whole one, so that the client comes back, to the next generation. A WebSocket is
+closed with 1012 in its application's name, and the server waits for the client's own word (RFC 6455, 7.1).
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,18 +22,36 @@ if TYPE_CHECKING:
 
 _CLOSE = (b"connection", b"close")
 
+RESTART = 1012
+"""The status of a WebSocket whose server restarts (the registry of RFC 6455, 7.4)."""
+REASON = "service restart"
+
 
 class Leaving:
     """An application that knows when to leave."""
 
-    def __init__(self, app: App, more: Callable[[MutableMapping[str, Any]], bool] = lambda _: False) -> None:
-        """Take the application; `more` tells whether another request has come behind one (pipelining)."""
+    def __init__(
+        self,
+        app: App,
+        more: Callable[[MutableMapping[str, Any]], bool] = lambda _: False,
+        *,
+        spread: float = 0.0,
+    ) -> None:
+        """Take the application.
+
+        `more` tells whether another request has come behind one (pipelining); `spread` is for how many
+        seconds WebSockets may stay.
+        """
         self.app = app
         self.drains = asyncio.Event()
+        self.spread = spread
         self._more = more
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Be the application."""
+        if scope["type"] == "websocket":
+            await _Talk(self, receive, send).go_on(scope)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -95,6 +115,56 @@ class _Answer:
         if self._events and not self._ended:
             self._ended = True
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Talk:
+    """One WebSocket, which this generation closes when it drains."""
+
+    def __init__(self, leaving: Leaving, receive: Receive, send: Send) -> None:
+        self._leaving = leaving
+        self._receive = receive
+        self._send = send
+        self._accepted = asyncio.Event()
+        self._closed = False
+        self._left = asyncio.Event()
+
+    async def go_on(self, scope: MutableMapping[str, Any]) -> None:
+        """Run the application until it ends."""
+        leaves = asyncio.ensure_future(self._leave())
+        try:
+            await self._leaving.app(scope, self.receive, self.send)
+        finally:
+            leaves.cancel()
+
+    async def send(self, message: Message) -> None:
+        """Pass it on, unless the talk is over."""
+        if self._closed:
+            return
+        self._closed = message["type"] == "websocket.close"
+        await self._send(message)
+        if message["type"] == "websocket.accept":
+            self._accepted.set()
+
+    async def receive(self) -> Message:
+        """Wait for what the client says, and hear of the end when all that has come was heard."""
+        told = asyncio.ensure_future(self._receive())
+        left = asyncio.ensure_future(self._left.wait())
+        try:
+            await asyncio.wait({told, left}, return_when=asyncio.FIRST_COMPLETED)
+            if told.done():
+                return await told
+            return {"type": "websocket.disconnect", "code": RESTART, "reason": REASON}
+        finally:
+            for waiting in (told, left):
+                waiting.cancel()
+
+    async def _leave(self) -> None:
+        """Close it when it is time, and not before it is open."""
+        await self._leaving.drains.wait()
+        await asyncio.sleep(random.uniform(0, self._leaving.spread))  # noqa: S311 - it spreads load
+        await self._accepted.wait()
+        await self.send({"type": "websocket.close", "code": RESTART, "reason": REASON})
+        self._left.set()
 
 
 def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from overseer.errors import ConfigError
 from overseer.serve.silence import end_silent_transport, is_silent
+from overseer.serve.streams import REASON, RESTART
 
 if TYPE_CHECKING:
     import ssl
@@ -29,8 +30,8 @@ _OURS = frozenset(
 )
 _STEP = 0.05
 """Seconds between two looks at the connections of a generation that drains."""
-_RESTART = 1012
-"""The status of a WebSocket whose server restarts (the registry of RFC 6455, 7.4)."""
+_AFTERWARDS = 10.0
+"""Seconds that the client of a WebSocket has for its own last word."""
 
 
 def run(
@@ -140,7 +141,15 @@ class _Serving:
 
     async def _close_socket(self, response: web.WebSocketResponse) -> None:
         await asyncio.sleep(random.uniform(0, self._spread))  # noqa: S311 - it spreads load
-        await response.close(code=_RESTART, message=b"service restart")
+        writer, request = response._writer, response._req  # noqa: SLF001
+        if writer is None or request is None or response.closed:
+            return
+        # Not by the response's own method: if its handler waits for a message, that closes the connection
+        # without waiting for the client's word, and resets it if something of the client is on its way.
+        response._writer = _LastWord()  # type: ignore[assignment]  # noqa: SLF001
+        await writer.close(RESTART, REASON)
+        if request.transport:
+            asyncio.get_running_loop().call_later(_AFTERWARDS, request.transport.close)
 
     def _do(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -194,6 +203,16 @@ class _Attentive(RequestHandler):
         """Whether another request has come behind this one: it is answered, too."""
         sock = self.transport.get_extra_info("socket") if self.transport else None
         return bool(self._messages or (sock and sock.fileno() >= 0 and not is_silent(sock)))
+
+
+class _LastWord:
+    """What a WebSocket writes with when its end has been said: what comes after that is for nobody."""
+
+    async def send_frame(self, *_: Any, **__: Any) -> None:
+        """Say nothing."""
+
+    async def close(self, *_: Any, **__: Any) -> None:
+        """Say nothing again."""
 
 
 class _Events:

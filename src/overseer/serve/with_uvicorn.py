@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import weakref
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -40,23 +40,35 @@ def run(app: Any, state: State, *, linger: float, spread: float, options: dict[s
     options.setdefault("http", "httptools" if find_spec("httptools") else "h11")
     config = uvicorn.Config(app, **options)
     config.load()
-    config.http_protocol_class = _attentive(config.http_protocol_class)
-    server = _Server(config, state, linger=linger, spread=spread)
+    arriving: weakref.WeakSet[Any] = weakref.WeakSet()
+    config.http_protocol_class = _attentive(config.http_protocol_class, arriving)
+    server = _Server(config, state, arriving, linger=linger, spread=spread)
     server.run(sockets=list(state.listeners))
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, told when to be ready and when to leave by overseer instead of by signals."""
 
-    def __init__(self, config: uvicorn.Config, state: State, *, linger: float, spread: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: State,
+        arriving: weakref.WeakSet[Any],
+        *,
+        linger: float,
+        spread: float,
+    ) -> None:
         super().__init__(config)
         self._state = state
+        self._arriving = arriving  # accepted, and shaking hands for TLS
         self._linger = linger
         self._spread = spread
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say that the program is ready."""
-        leaving = self.config.loaded_app = Leaving(self.config.loaded_app, self._more_behind)
+        leaving = self.config.loaded_app = Leaving(
+            self.config.loaded_app, self._more_behind, spread=self._spread
+        )
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
 
@@ -82,14 +94,15 @@ class _Server(uvicorn.Server):
     async def _let_finish(self) -> None:
         loop = asyncio.get_running_loop()
         patience = loop.time() + self._linger
-        for each in [c for c in self.server_state.connections if not _is_http(c)]:
-            loop.call_later(random.uniform(0, self._spread), _close_socket, each)  # noqa: S311 - spreads load
-        while self.server_state.connections:
-            if loop.time() >= patience:
+        while True:
+            await asyncio.sleep(_STEP)  # first of all: who was accepted a moment ago is known now
+            late = loop.time() >= patience
+            if not self.server_state.connections and (late or not self._arriving):
+                break
+            if late:
                 for each in [c for c in self.server_state.connections if _is_http(c)]:
                     if _is_idle(each) and end_silent_transport(each.transport):
                         each.shutdown()
-            await asyncio.sleep(_STEP)
 
     def _more_behind(self, scope: Any) -> bool:
         """Whether a client has sent another request behind this one: it is answered, too."""
@@ -109,19 +122,24 @@ def _is_http(connection: Any) -> bool:
     return hasattr(connection, "cycle")
 
 
-def _close_socket(connection: Any) -> None:
-    """Close a WebSocket with 1012."""
-    if not connection.transport.is_closing():
-        connection.shutdown()
+def _attentive(protocol: Any, arriving: weakref.WeakSet[Any]) -> Any:
+    """Return a protocol that knows whether anything has come since its last answer.
 
-
-def _attentive(protocol: Any) -> Any:
-    """Return a protocol that knows whether anything has come since its last answer."""
+    It is among the `arriving` ones from the moment in which it is accepted until its connection is made.
+    """
     if not (hasattr(protocol, "data_received") and hasattr(protocol, "on_response_complete")):
         raise ConfigError("http", "overseer drains uvicorn's protocols h11 and httptools")
 
     class Attentive(protocol):  # type: ignore[misc]
         heard = False
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            arriving.add(self)
+
+        def connection_made(self, transport: Any) -> None:
+            arriving.discard(self)
+            super().connection_made(transport)
 
         def data_received(self, data: bytes) -> None:
             self.heard = True

@@ -1,0 +1,93 @@
+"""Ends that take two: TLS that is being agreed on, and WebSockets, which both sides close."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from tests.process.service import DEADLINE, Service, until
+from tests.process.test_serve import ASGI, ask
+from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_wsgi import WSGI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.long
+
+CONTEXT = """
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain({pem!r})
+    app = """
+
+
+def of(source: str, *, linger: float, pem: str = "") -> str:
+    """Return a program of the neighbours, with TLS if there is a certificate."""
+    if pem and source is AIOHTTP:
+        source = source.replace("\n    app = ", CONTEXT.format(pem=pem))
+        source = source.replace("spread=0.1", "spread=0.1, ssl_context=tls")
+    elif pem:
+        source = source.replace("linger=LINGER", f"linger=LINGER, ssl_certfile={pem!r}")
+    return source.replace("LINGER", str(linger)).replace("PAUSE", "0")
+
+
+@pytest.mark.parametrize("source", [ASGI, WSGI, AIOHTTP], ids=["asgi", "wsgi", "aiohttp"])
+def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path: Path, source: str) -> None:
+    """A connection that has been accepted and speaks TLS late is answered by the one that accepted it."""
+    authority, pem = trustme.CA(), tmp_path / "cert.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    app = service(of(source, linger=10, pem=str(pem)), max_draining=5).serves()
+
+    def fresh() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+
+    def answer(plain: socket.socket) -> bytes:
+        with context.wrap_socket(plain, server_hostname="localhost") as talk:
+            talk.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            found = b""
+            while not found.endswith(b" 0"):
+                found += talk.recv(1000)
+            return found[-3:]
+
+    early = fresh()
+    until(lambda: answer(fresh()) == b"1 0", "generation 1 answers")
+    for _ in range(3):  # it waits not just for a moment
+        number = app.restart()
+    until(lambda: answer(fresh()) == b"%d 0" % number, f"generation {number} answers")
+    assert answer(early) == b"1 0"
+
+
+@pytest.mark.parametrize("source", [ASGI, AIOHTTP], ids=["asgi", "aiohttp"])
+def test_a_websocket_ends_when_both_have_said_so(service: Callable[..., Service], source: str) -> None:
+    """The connection is not closed below a client that still speaks when it is told (RFC 6455, 7.1.1)."""
+    app = service(of(source, linger=1)).serves()
+    sock = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    key = base64.b64encode(os.urandom(16)).decode()
+    sock.sendall(
+        f"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+    )
+    file = sock.makefile("rb")
+    assert b" 101 " in file.readline()
+    while file.readline() != b"\r\n":
+        pass
+    app.restart()
+    opcode, length = file.read(2)
+    assert opcode == 0x88
+    assert int.from_bytes(file.read(length)[:2]) == 1012
+    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
+    for _ in range(100):
+        sock.sendall(b"\x81\x84\0\0\0\0some")
+    sock.sendall(b"\x88\x82\0\0\0\0\x03\xf4")
+    assert file.read() == b"", "the end, and no reset"
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+    assert "Traceback" not in app.log
