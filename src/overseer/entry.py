@@ -124,7 +124,7 @@ def _fall_back(config: Config) -> Callable[[], None]:
     bound = bind(config, who)
     if who:
         who.become(os.environ)
-    for _, sock in bound.kept.others:
+    for _, sock in bound.kept.others.values():
         sock.close()
     link = Link(None)
     listeners = _listeners([sock.detach() for sock in bound.sockets], config, draining, lambda: None)

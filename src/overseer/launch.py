@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from overseer.facts import World
 from overseer.master import memory
 from overseer.master.children import fill_standard_descriptors, is_terminal_job
 from overseer.master.succession import command
+from overseer.master.upwards import give_up
 from overseer.values import replace
 
 if TYPE_CHECKING:
@@ -76,7 +78,19 @@ def _as_whom(address: Address, who: Identity | None) -> AbstractContextManager[N
     return who.acting() if who and in_reach and who.may_write(_folder(address)) else nullcontext()
 
 
-def _open(address: Address, inherited: Mapping[str, int], who: Identity | None) -> socket.socket:
+def _open(
+    address: Address, inherited: Mapping[str, int], who: Identity | None, kept: sockets.Kept
+) -> socket.socket:
+    try:
+        return _open_as(address, inherited, who)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not (names := kept.clear(address)):
+            raise
+        give_up(os.environ, names)
+        return _open_as(address, inherited, who)
+
+
+def _open_as(address: Address, inherited: Mapping[str, int], who: Identity | None) -> socket.socket:
     with _as_whom(address, who):
         if who and os.geteuid() == 0 and address.kind == "unix" and not address.user:
             address = replace(address, user=str(who.uid), group=address.group or str(who.gid))
@@ -107,7 +121,7 @@ def bind(config: Config, who: Identity | None = None) -> Bound:
             patience=config.terminate_timeout + 5,
             say=_log.warning,
             inherited=sockets.activated(given),
-            opens=lambda address, inherited: _open(address, inherited, who),
+            opens=lambda address, inherited: _open(address, inherited, who, kept),
         )
     except BaseException:
         kept.close()
@@ -142,7 +156,7 @@ def launch(config: Config, this: Command | None = None, read: Sequence[str] = ()
 
 def become_master(config: Config, this: Command, bound: Bound, control: socket.socket | None) -> NoReturn:
     """Leave a state for the master and replace this process by it."""
-    listened = [*zip(config.listens_on, bound.sockets, strict=True), *bound.kept.others]
+    listened = [*zip(config.listens_on, bound.sockets, strict=True), *bound.kept.others.values()]
     handed = [sock for _, sock in listened] + ([control] if control else [])
     state: dict[str, Any] = {
         "format": 1,
@@ -286,7 +300,7 @@ def _control(config: Config, who: Identity | None) -> socket.socket | None:
     if not path:
         return None
     return sockets.bind(
-        addresses.parse(f"unix:{path}?mode=0600"), opens=lambda address, given: _open(address, given, who)
+        addresses.parse(f"unix:{path}?mode=0600"), opens=lambda address, given: _open_as(address, given, who)
     )
 
 

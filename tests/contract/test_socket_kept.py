@@ -42,7 +42,7 @@ def test_a_listener_comes_back_to_its_address(tmp_path: Path, kind: str) -> None
         given = kept(text, before)
         assert notify.is_name(given[0])
         found = take_back([given], [parse("127.0.0.1:1"), parse(text)])
-        assert (found.names, found.unfit, found.others) == ([given[0]], [], [])
+        assert (found.names, found.unfit, found.others) == ([given[0]], [], {})
         with found.wanted[1] as after:
             assert describe(after) == describe(before)
             assert not after.get_inheritable()
@@ -55,7 +55,7 @@ def test_what_is_not_asked_for_is_there_for_a_release_that_does(tmp_path: Path) 
     bound = [bind(parse(text)) for text in texts]
     found = take_back([kept(text, sock) for text, sock in zip(texts, bound, strict=True)], [])
     assert (found.wanted, found.unfit) == ({}, [])
-    there = [(parse(text).key, describe(sock)) for text, sock in found.others]
+    there = [(parse(text).key, describe(sock)) for text, sock in found.others.values()]
     assert there == [(parse(text).key, describe(sock)) for text, sock in zip(texts, bound, strict=True)]
     found.close()
     for sock in bound:
@@ -113,7 +113,7 @@ def test_what_is_not_what_its_name_says_is_closed(tmp_path: Path, other: Callabl
     for wanted in ([parse("127.0.0.1:9")], []):
         copy = os.dup(fd)
         found = take_back([(name, copy)], wanted)
-        assert (found.wanted, found.others, found.names, found.unfit) == ({}, [], [], [name])
+        assert (found.wanted, found.others, found.names, found.unfit) == ({}, {}, [], [name])
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(copy)
     os.close(fd)
@@ -124,7 +124,7 @@ def test_a_name_that_is_no_address_is_closed(tmp_path: Path, place: str) -> None
     """It is no error: somebody else has made it."""
     name, fd = f"overseer={place}", _another_port(tmp_path)
     found = take_back([(name, fd)], [parse("fd:web")])
-    assert (found.wanted, found.others, found.unfit) == ({}, [], [name])
+    assert (found.wanted, found.others, found.unfit) == ({}, {}, [name])
 
 
 def test_a_socket_without_its_file_is_of_no_use(tmp_path: Path) -> None:

@@ -82,6 +82,24 @@ def test_a_restart_of_the_whole_service_refuses_nobody(unit: Callable[..., Unit]
     assert app.show("NFileDescriptorStore") == "2"
 
 
+def test_a_port_that_becomes_wider_can_be_had_at_the_next_start(unit: Callable[..., Unit]) -> None:
+    """What systemd keeps of the narrow one is in the way: it is given back first. In a network of its own."""
+    alone = ("Type=exec", "ExecStart=", "ExecStart=sleep infinity", "ExecReload=", "PrivateNetwork=yes")
+    network = unit("", *alone)
+    app = unit(HTTP, *KEEPS, "PrivateNetwork=yes", f"[Unit]\nJoinsNamespaceOf={network.name}.service")
+    network.start()
+    app.write(HTTP, addresses=["127.0.0.1:80", "127.0.0.1:81"], fdstore=True)
+    app.start()
+    assert app.show("NFileDescriptorStore") == "2"
+    app.write(HTTP, addresses=["0.0.0.0:80"])
+    app.systemd.ctl("restart", app.name)
+    assert app.show("NFileDescriptorStore") == "1"
+    assert app.show("NRestarts") == "0"
+    table = (app.systemd.root.parent.parent / str(app.pid) / "net" / "tcp").read_text()
+    listening = [line.split()[1] for line in table.splitlines()[1:] if line.split()[3] == "0A"]
+    assert listening == ["00000000:0050"]
+
+
 def test_a_store_that_is_too_small_is_said(unit: Callable[..., Unit], port: int) -> None:
     """Where systemd tells how much it keeps, what it does not is told; no program takes that for its own."""
     source = ECHO.replace(

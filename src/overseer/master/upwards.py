@@ -17,6 +17,7 @@ The master speaks for the service: it has the PID that the manager knows. Its ch
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 from math import inf
@@ -28,7 +29,7 @@ from overseer.master.journal import WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from overseer.facts import World
     from overseer.master.estate import Estate
@@ -39,6 +40,9 @@ NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE")
 
 _LINE = 200
 """Letters of a reason in a status."""
+
+_PATIENCE = 5.0
+"""Seconds that we wait for a manager whose queue is full, or who is to close something."""
 
 _GRACE = 5.0
 """Seconds that are asked for beside those which a generation may take: until all is reaped and told."""
@@ -126,14 +130,42 @@ class Upwards:
                 estate.kept.add(name)
 
     def _send(self, data: bytes, *fds: int) -> bool:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as mail:
-                mail.sendmsg([data], rights, 0, self._address or "")
+            _send(self._address or "", data, *fds)
         except OSError as error:
-            self._journal.say(f"the service manager could not be told: {error.strerror}", WARNING)
+            self._journal.say(f"the service manager could not be told: {error.strerror or error}", WARNING)
             return False
         return True
+
+
+def give_up(environ: Mapping[str, str], names: Iterable[str]) -> None:
+    """Have the manager close what it keeps under these names, and wait until it has.
+
+    BARRIER=1 of sd_notify(3) tells when: it closes the descriptor that comes with that. Where nobody can be
+    told, or nobody answers in time, nothing happens.
+    """
+    reader, writer = os.pipe()
+    try:
+        address = _address(environ.get("NOTIFY_SOCKET", "")) or ""
+        for name in names:
+            _send(address, notify.write({"FDSTOREREMOVE": "1", "FDNAME": name}))
+        _send(address, notify.write({"BARRIER": "1"}), writer)
+    except OSError:
+        os.close(writer)
+    else:
+        os.close(writer)
+        poll = select.poll()
+        poll.register(reader, 0)  # POLLHUP comes unasked, when nobody has the other end any more
+        poll.poll(_PATIENCE * 1000)
+    finally:
+        os.close(reader)
+
+
+def _send(address: str, data: bytes, *fds: int) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as mail:
+        mail.settimeout(_PATIENCE)
+        mail.sendmsg([data], rights, 0, address)
 
 
 def _address(text: str) -> str | None:

@@ -42,8 +42,8 @@ class Kept:
     def __init__(self) -> None:
         self.wanted: dict[int, socket.socket] = {}
         """The listeners that were asked for, by their place in the list of addresses."""
-        self.others: list[tuple[str, socket.socket]] = []
-        """Those that were not, with their address: a release may know them that is yet to be started."""
+        self.others: dict[str, tuple[str, socket.socket]] = {}
+        """Those that were not, by name, with their address: a release may know them that is yet to start."""
         self.names: list[str] = []
         """The names of all these."""
         self.unfit: list[str] = []
@@ -51,8 +51,19 @@ class Kept:
 
     def close(self) -> None:
         """Close all; the manager goes on keeping them."""
-        for sock in (*self.wanted.values(), *(sock for _, sock in self.others)):
+        for sock in (*self.wanted.values(), *(sock for _, sock in self.others.values())):
             sock.close()
+
+    def clear(self, address: Address) -> list[str]:
+        """Close what keeps `address` from being bound, a port that is wider now; return what it was called.
+
+        The manager has to be told, and to close it as well, before it can be bound.
+        """
+        names = [name for name, (text, sock) in self.others.items() if _clash(parse(text), sock, address)]
+        for name in names:
+            self.others.pop(name)[1].close()
+            self.names.remove(name)
+        return names
 
 
 def take_back(given: Iterable[tuple[str, int]], addresses: Sequence[Address]) -> Kept:
@@ -77,8 +88,14 @@ def take_back(given: Iterable[tuple[str, int]], addresses: Sequence[Address]) ->
         if at >= 0:
             kept.wanted[at] = sock
         else:
-            kept.others.append((address.text, sock))
+            kept.others[name] = (address.text, sock)
     return kept
+
+
+def _clash(bound: Address, sock: socket.socket, wanted: Address) -> bool:
+    if bound.kind == "unix" or bound.kind != wanted.kind:
+        return False
+    return bool(sock.getsockname()[1] == wanted.port)
 
 
 def _adopt(fd: int, address: Address, file: str) -> socket.socket | None:
