@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.contract.publishing import candidate, opened_keys, quick_key, repository, secret, terms
+from click.testing import CliRunner
+from tests.contract.publishing import (
+    PASSPHRASE,
+    candidate,
+    opened_keys,
+    quick_key,
+    repository,
+    secret,
+    terms,
+)
+from tests.contract.stand_in import program
 from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets, Timestamp
 
+from overseer.cli.main import cli
 from overseer.fetcher import File
 from overseer.publish import roots
 from overseer.publish.founding import made_or_known
@@ -19,15 +28,19 @@ from overseer.publish.home import load
 from overseer.publish.publisher import publish, revoke
 from overseer.trust.choose import Here
 from overseer.trust.source import SignedReleases
+from overseer.trust.terms import Patch, patch_target
 from overseer.trust.tuf import TUF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Root
 
     from overseer.fetcher import Offer
+    from overseer.publish.repository import Repository
+    from overseer.trust.terms import Terms
 
 HERE = Here(platform="linux-x86_64-gnu", version="1.0", highest="1.0", digest="0" * 64)
 
@@ -66,17 +79,21 @@ class Site:
     def publish(self, version: str, told: str = "", **more: Any) -> None:
         """Publish another release; `told` is what it says of itself, if that is another version."""
         made = candidate(self.folder, told or version, more=b"#" + os.urandom(2000).hex().encode())
-        publish(repository(self.home, signers=self.signers), made, terms(version, **more))
+        publish(self.repository(), made, terms(version, **more))
+
+    def repository(self) -> Repository:
+        """Open what the publisher writes into."""
+        return repository(self.home, signers=self.signers)
 
     def revoke(self, version: str) -> None:
         """Take a version back."""
-        revoke(repository(self.home, signers=self.signers), version)
+        revoke(self.repository(), version)
 
     def part_root(self) -> None:
         """Have a key for the root alone; the offline one signs releases from now on, and nothing else."""
         uri = f"file:{self.folder}/root.key"
         quick_key(str(self.folder / "root.key"))
-        key, work = made_or_known(uri, secret), repository(self.home, signers=self.signers)
+        key, work = made_or_known(uri, secret), self.repository()
         work.ring.know(key, uri)
         self.home.with_keys({key.keyid: uri}).save()
         present = work.root()
@@ -84,6 +101,15 @@ class Site:
         new = Metadata(roots.draft(present, wish, expires=present.expires))
         roots.countersign(present, new, work.ring)
         work.adopt(new)
+        self.reopen()
+
+    def rotate(self, which: str) -> None:
+        """Replace a key as it is typed, by one that opens at once, and work with the new one."""
+        key = self.folder / "keys" / f"{which}-{self.repository().root().version + 1}.key"
+        quick_key(str(key))
+        typed = ["repo", "-d", str(self.folder), "rotate", which, "--new-key", f"file:{key}"]
+        done = CliRunner().invoke(cli, typed, env={"OVERSEER_PASSPHRASE": PASSPHRASE})
+        assert done.exit_code == 0, done.output
         self.reopen()
 
     # -- others --------------------------------------------------------------------------------------------
@@ -115,7 +141,7 @@ class Thief:
         self.site = site
         self.folder = folder
         self.keys = dict(site.signers)
-        self.root: Root = repository(site.home, signers=site.signers).root()
+        self.root: Root = site.repository().root()
 
     def take(self) -> None:
         """Show what the publisher shows, no more."""
@@ -154,24 +180,29 @@ class Thief:
         self.sign("snapshot", snapshot, self.folder / f"{snapshot.signed.version}.snapshot.json")
         self.sign("timestamp", stamp, path)
 
-    def release(self, version: str, content: bytes = b"", **more: Any) -> str:
-        """Make a release, signed by the key of releases; return its digest."""
-        made = candidate(self.folder.parent, version, more=b"# not yours")
-        if content:
-            Path(made.path).write_bytes(content)
-        data = Path(made.path).read_bytes()
-        wanted = terms(version, **more)
-        target = TargetFile.from_data(name := wanted.target(".py"), data, ["sha256"])
-        target.unrecognized_fields["custom"] = wanted.custom()
-        (self.folder / f"{target.hashes['sha256']}.{name}").write_bytes(data)
+    def release(self, version: str, content: bytes = b"", patches: Mapping[str, bytes] | None = None) -> str:
+        """Sign a release with the key of releases, and patches to it by what they begin with.
+
+        Returns its digest.
+        """
+        wanted = terms(version)
+        name = wanted.target(".py")
         _, targets = newest(self.folder, Targets, "targets")
-        targets = deepcopy(targets)
         targets.signed.version += 1
-        targets.signed.targets[name] = target
-        path = self.folder / f"{targets.signed.version}.targets.json"
-        self.sign("targets", targets, path)
+        digest = self._add(targets.signed, name, content or program(version), wanted)
+        for base, patch in (patches or {}).items():
+            self._add(targets.signed, patch_target(name, base), patch, wanted.as_patch(Patch(base, name)))
+        self.sign("targets", targets, self.folder / f"{targets.signed.version}.targets.json")
         self.lead(targets.signed.version)
-        return target.hashes["sha256"]
+        return digest
+
+    def _add(self, targets: Targets, name: str, data: bytes, wanted: Terms) -> str:
+        target = TargetFile.from_data(name, data, ["sha256"])
+        target.unrecognized_fields["custom"] = wanted.custom()
+        targets.targets[name] = target
+        digest = target.hashes["sha256"]
+        (self.folder / f"{digest}.{name}").write_bytes(data)
+        return digest
 
 
 def newest(folder: Path, kind: type, name: str) -> tuple[Path, Metadata[Any]]:

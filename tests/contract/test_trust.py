@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
-from click.testing import CliRunner
 from tests.contract.hostile import Asked, Hostile, Wire, reply
-from tests.contract.publishing import PASSPHRASE, make_template, opened_keys, quick_key, repository
+from tests.contract.publishing import make_template, opened_keys, repository
 from tests.contract.publishing import rotate as rotate_online
 from tests.contract.site import HERE, Site
 from tests.contract.stand_in import installed, opened
 from tuf.api.metadata import Metadata, Targets, Timestamp
 
-from overseer.cli.main import cli
 from overseer.errors import ConfigError, FetchError
 from overseer.fetcher import HTTP, S3, Func, GitHub, Partial
 from overseer.store import durable
@@ -166,16 +164,6 @@ def test_a_thief_of_the_online_key_cannot_make_a_release(site: Site) -> None:
     refused(site, "not signed by those we trust")
 
 
-def rotate(site: Site, which: str) -> None:
-    """Replace a key as it is typed, and work with the new one."""
-    key = site.folder / "keys" / f"{which}-new.key"  # one that opens at once
-    quick_key(str(key))
-    typed = ["repo", "-d", str(site.folder), "rotate", which, "--new-key", f"file:{key}"]
-    done = CliRunner().invoke(cli, typed, env={"OVERSEER_PASSPHRASE": PASSPHRASE})
-    assert done.exit_code == 0, done.output
-    site.reopen()
-
-
 def version_of(offer: Offer | None) -> str | None:
     """Return the version that is offered."""
     assert offer
@@ -188,7 +176,7 @@ def test_a_thief_of_the_online_key_can_hide_a_release_until_the_key_is_replaced(
     for _ in range(2):
         thief.hide(2)
         assert version_of(site.look()) == "1.0"
-    rotate(site, "online")
+    site.rotate("online")
     thief.take()
     assert version_of(site.look()) == "2.0"
     thief.hide(2)
@@ -204,13 +192,13 @@ def test_a_thief_of_the_key_of_releases_is_nobody_once_it_is_replaced(site: Site
     thief = site.thief()
     thief.release("6.6")
     assert version_of(site.look()) == "6.6"
-    rotate(site, "offline")
+    site.rotate("offline")
     thief.take()
     thief.release("7.7")
     refused(site, "not signed by those we trust")
     shutil.rmtree(site.trusted)
     refused(site, "not signed by those we trust")  # nor by one who was not there before
-    rotate(site, "online")
+    site.rotate("online")
     site.publish("8.0")
     site.shown = site.public
     assert version_of(site.look()) == "8.0"
