@@ -1,4 +1,4 @@
-"""Ends that take two: TLS that is being agreed on, and WebSockets, which both sides close."""
+"""Ends that take two: TLS that is being agreed on, WebSockets, requests behind one another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, ask
+from tests.process.test_serve import ASGI, ask, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_wsgi import WSGI
 
@@ -66,16 +66,49 @@ def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path:
     assert answer(early) == b"1 0"
 
 
+SLOW = """
+    if scope["type"] == "websocket":
+        print("asked", flush=True)
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+    if scope["type"] == "websocket":
+"""
+
+
+def test_a_websocket_is_opened_before_it_is_closed(service: Callable[..., Service]) -> None:
+    """Also one whose application has not made up its mind when its generation drains."""
+    source = ASGI.replace('    if scope["type"] == "websocket":\n', SLOW.lstrip("\n"), 1).replace(
+        "import asyncio", "import asyncio, os"
+    )
+    app = service(of(source, linger=1)).serves()
+    sock = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    sock.sendall(_opening())
+    app.said("asked")
+    app.restart()
+    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
+    (app.folder / "go").touch()
+    file = sock.makefile("rb")
+    assert b" 101 " in file.readline()
+    while file.readline() != b"\r\n":
+        pass
+    opcode, length = file.read(2)
+    assert (opcode, int.from_bytes(file.read(length)[:2])) == (0x88, 1012)
+
+
+def _opening() -> bytes:
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        f"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+    )
+
+
 @pytest.mark.parametrize("source", [ASGI, AIOHTTP], ids=["asgi", "aiohttp"])
 def test_a_websocket_ends_when_both_have_said_so(service: Callable[..., Service], source: str) -> None:
     """The connection is not closed below a client that still speaks when it is told (RFC 6455, 7.1.1)."""
     app = service(of(source, linger=1)).serves()
     sock = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
-    key = base64.b64encode(os.urandom(16)).decode()
-    sock.sendall(
-        f"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
-    )
+    sock.sendall(_opening())
     file = sock.makefile("rb")
     assert b" 101 " in file.readline()
     while file.readline() != b"\r\n":
@@ -91,3 +124,19 @@ def test_a_websocket_ends_when_both_have_said_so(service: Callable[..., Service]
     assert file.read() == b"", "the end, and no reset"
     app.logged(r"generation 1 .* left after .*: exit status 0")
     assert "Traceback" not in app.log
+
+
+@pytest.mark.parametrize("source", [ASGI, WSGI, AIOHTTP], ids=["asgi", "wsgi", "aiohttp"])
+def test_requests_behind_one_another_are_all_answered(service: Callable[..., Service], source: str) -> None:
+    """Only the last answer ends the connection, and says so."""
+    app = service(of(source, linger=5)).serves()
+    early = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
+    app.restart()
+    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+    early.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + post + post)
+    answers = read_all(early).lower()
+    assert answers.count(b"http/1.1 200 ok") == 3, answers
+    assert answers.endswith(b"1 4")
+    assert answers.count(b"connection: close") == 1

@@ -63,6 +63,7 @@ def test_a_chat_lives_across_ten_upgrades(service: Callable[..., Service]) -> No
         people[0].sendall(b"half a line ")
         for speaker in people[1:]:
             speaker.sendall(f"before {at}\n".encode())
+        app.write(CHAT.read_text().replace("{len(self.members)} are here", f"build {at}"))
         assert app.restart() == at + 2
         people[0].sendall(f"and the rest {at}\n".encode())
         wanted = {f"{name}: before {at}\n" for name in names[1:]} | {
@@ -73,6 +74,8 @@ def test_a_chat_lives_across_ten_upgrades(service: Callable[..., Service]) -> No
         if at == 4:
             assert app.ask("reexec")["outcome"] == "done"
     until(lambda: app.status()["stored"] == 0, "nobody is left in the store")
+    people.append(socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE))
+    assert people[-1].makefile().readline().endswith("build 9\n"), "each was another build"
     for person in people:
         person.close()
     app.signal(signal.SIGTERM)
