@@ -95,7 +95,7 @@ def find(user: str, group: str) -> Identity | None:
         return None
     found = _look_up(user, group)
     if os.geteuid() != 0:
-        if _is(found.uid, found.gid):
+        if os.getuid() == os.geteuid() == found.uid and (not group or os.getegid() == found.gid):
             return None
         raise ConfigError(
             "user",

@@ -7,10 +7,13 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from overseer import notify
 from overseer.addresses import identities, parse
 from overseer.sockets import activated, bind, describe, name_kept, take_back
+from overseer.sockets.kept import _quoted, _unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +76,33 @@ def test_two_ports_of_the_kernels_choice_are_two_listeners() -> None:
     found.close()
     for sock in bound:
         sock.close()
+
+
+def test_a_name_that_comes_twice_is_believed_once() -> None:
+    """The other is closed, and the name is told to the manager, which then closes both of its own."""
+    with bind(parse("127.0.0.1:0")) as before:
+        for wanted in ([parse("127.0.0.1:0")], []):
+            name, fd = kept("127.0.0.1:0", before)
+            found = take_back([(name, fd), (name, second := os.dup(fd))], wanted)
+            assert (found.names, found.unfit) == ([name], [name])
+            assert len(found.wanted) + len(found.others) == 1
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(second)
+            found.close()
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0\n")))
+def test_every_address_can_be_told_in_a_name(place: str) -> None:
+    """And read from it again; a manager takes it if it is short enough."""
+    quoted = _quoted(place)
+    assert _unquoted(quoted) == place
+    assert notify.is_name(f"overseer={quoted}"[:255])
+
+
+@given(st.text())
+def test_no_name_is_an_error(place: str) -> None:
+    """Whoever has made it: it leads to an address or it does not."""
+    _unquoted(place)
 
 
 def _a_file(folder: Path) -> int:

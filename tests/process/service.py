@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -32,6 +33,17 @@ def until(fact: Callable[[], T], what: str, deadline: float = DEADLINE) -> T:
             raise AssertionError(f"not within {deadline:g} s: {what}")
         time.sleep(0.01)
     return found
+
+
+def low_port() -> int:
+    """Find a port that only root may bind."""
+    for port in random.sample(range(700, 1024), 300):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    raise AssertionError("all low ports are in use")
 
 
 ECHO = """

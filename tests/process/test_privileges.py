@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import random
 import re
 import shutil
 import signal
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.process.releases import PROGRAM
-from tests.process.service import DEADLINE, ECHO, Service, until
+from tests.process.service import DEADLINE, ECHO, Service, low_port, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,17 +71,6 @@ def app(folder: Path) -> Iterator[Callable[..., Service]]:
     yield start
     for one in started:
         one.__exit__()
-
-
-def low_port() -> int:
-    """Find a port that only root may bind."""
-    for port in random.sample(range(700, 1024), 300):
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
-    raise AssertionError("all low ports are in use")
 
 
 def who_is(pid: int) -> dict[str, str]:
@@ -205,7 +193,7 @@ def test_sockets_files_are_the_users_wherever_they_lie(folder: Path, app: Callab
 def refused(service: Service) -> str:
     """Wait for the end of one that must not start; return the line that says why."""
     assert service.wait() == 78, service.log
-    (line,) = service.log.splitlines()
+    line = service.log.splitlines()[-1]
     return line.removeprefix("overseer: error: ")
 
 
@@ -258,7 +246,14 @@ def test_an_ordinary_user_becomes_nobody_else(folder: Path, app: Callable[..., S
     shutil.chown(folder / "run", USER)
     prefix = ["setpriv", "--reuid", USER, "--regid", "65534", "--init-groups"]
     assert "is not daemon" in refused(app(user="daemon", prefix=prefix))
-    assert app(user=USER, prefix=prefix).serves().restart() == 2
+    first = app(user=USER, prefix=prefix).serves()
+    assert first.restart() == 2
+    first.signal(signal.SIGTERM)
+    first.wait()
+    elsewhere = ["setpriv", "--reuid", USER, "--regid", "daemon", "--clear-groups"]
+    assert "is not nobody (uid 65534, gid 65534)" in refused(app(user=USER, group="65534", prefix=elsewhere))
+    shutil.chown(folder / "run", group="daemon")
+    assert app(user=USER, prefix=elsewhere).serves().restart() == 2
 
 
 def test_a_foreign_program_is_the_users_too(folder: Path, app: Callable[..., Service]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.programs import HTTP
-from tests.process.service import ECHO, until
+from tests.process.service import ECHO, low_port, until
 from tests.systemd.manager import SLOW
 from tests.systemd.unit import greet, knock
 
@@ -78,14 +77,3 @@ def test_started_as_root_nobody_stays_root(unit: Callable[..., Unit]) -> None:
     until(lambda: len(group.read_text().split()) == 2, "the first generation has left")
     for pid in map(int, group.read_text().split()):
         assert "\nUid:\t65534\t65534\t65534\t65534\n" in Path(f"/proc/{pid}/status").read_text()
-
-
-def low_port() -> int:
-    """Find a port that only root may bind."""
-    for port in random.sample(range(700, 1024), 300):
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
-    raise AssertionError("all low ports are in use")

@@ -99,10 +99,9 @@ class Unit:
 
     def is_(self, state: str, deadline: float = SLOW) -> None:
         """Wait for a state such as `active/running`."""
-        active, _, sub = state.partition("/")
         try:
             until(
-                lambda: (self.show("ActiveState"), self.show("SubState")) == (active, sub),
+                lambda: "/".join(self.show("ActiveState,SubState").split()) == state,
                 f"{self.name} is {state}",
                 deadline,
             )

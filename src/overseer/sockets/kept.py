@@ -79,7 +79,8 @@ def take_back(given: Iterable[tuple[str, int]], addresses: Sequence[Address]) ->
             address = addresses[at] if at >= 0 else parse(_unquoted(place).partition("#")[0])
         except AddressError:
             address = None
-        sock = _adopt(fd, address, file) if address and at not in kept.wanted else None
+        known = at in kept.wanted or name in kept.others
+        sock = _adopt(fd, address, file) if address and not known else None
         if sock is None or address is None:
             os.close(fd)
             kept.unfit.append(name)
