@@ -142,6 +142,8 @@ def _read(text: str) -> Address:
         )
     name, body = _split_name(text)
     where, asked, query = body.partition("?")
+    if where != where.strip():
+        raise _WrongError("there is a blank around the place; write for example unix:/run/app.sock?mode=0660")
     kind, place = _split_kind(where)
     address = Address(text=text, kind=kind, name=name, **_PLACES[kind](place))
     if asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from overseer.addresses import DEFAULT_BACKLOG, LONGEST_PATH, Address, parse
@@ -181,10 +181,10 @@ def test_what_is_no_address_is_refused_with_a_sentence_and_an_example(text: str,
 
 def test_an_example_in_an_error_is_itself_right() -> None:
     """Whoever copies an example out of a message gets an address."""
-    for example in ("127.0.0.1:3000", "[fe80::1%eth0]:3000", "web=127.0.0.1:80", "unix:@app", "fd:web"):
-        parse(example)
-    for example in (":80?backlog=512&reuse_port=yes", "unix:/run/app.sock?mode=0660&group=web"):
-        parse(example)
+    for right in ("127.0.0.1:3000", "[fe80::1%eth0]:3000", "web=127.0.0.1:80", "unix:@app", "fd:web"):
+        parse(right)
+    for right in (":80?backlog=512&reuse_port=yes", "unix:/run/app.sock?mode=0660&group=web"):
+        parse(right)
 
 
 _names = st.text(st.sampled_from("abcxyzABC019_.-"), min_size=1, max_size=12)
@@ -245,6 +245,8 @@ def test_what_is_written_back_is_read_as_the_same_address(text: str) -> None:
 
 
 @given(_written)
+@example("unix:/run/app.sock ?backlog=1")
+@example("web= unix:/run/app.sock")
 def test_a_key_is_itself_an_address_of_the_same_place(text: str) -> None:
     """The key can be shown to people and read again."""
     address = _parse_or_refuse(text)
