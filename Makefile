@@ -35,7 +35,9 @@ bench-upgrade: setup  ## time and memory of a release of 1 GiB, against curl and
 	$(BIN)/python -m bench.upgrade
 bench-patch: setup  ## an update as a patch against the same as a whole: bytes, time, memory
 	$(BIN)/python -m bench.patch
-.PHONY: attacks
+.PHONY: bench-trust attacks
+bench-trust: setup  ## what signatures cost: a poll, a release of 20 MB, the same as a patch
+	$(BIN)/python -m bench.trust
 attacks: setup  ## each attack on signed releases, live against a service under load; the table goes into the docs
 	$(BIN)/python -m tests.process.attacks --write
 docs: setup  ## write the parts of the pages that are made from the code

@@ -9,6 +9,7 @@ from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
 import pytest
+from bench import trust
 from bench.master import endurance, growth, idle, peers, proc, report, start, traffic
 from bench.master.__main__ import FULL, MEASUREMENTS, QUICK, main
 from bench.master.running import BenchError, Running, ask, free_port, tiny, web
@@ -214,6 +215,17 @@ def test_nothing_is_written_when_overseer_was_edited_during_the_run(
 
 def _spec(name: str, package: Path) -> ModuleSpec | None:
     return ModuleSpec(name, None, origin=str(package / "__init__.py")) if name == "overseer" else None
+
+
+@pytest.mark.long
+def test_what_signatures_cost_is_measured_on_updates_that_arrive(capsys: pytest.CaptureFixture[str]) -> None:
+    """A poll is one request; a patch is a small part of the whole, and both become the release."""
+    assert trust.main(["--quick"]) == 0
+    told = capsys.readouterr().out
+    assert "| requests | 1 |" in told
+    rows = [line.split("|") for line in told.splitlines() if line.startswith("| overseer")]
+    whole, patch = (int(row[7].replace(",", "")) for row in rows)
+    assert patch < whole / 100
 
 
 def test_the_quick_run_is_never_larger_than_the_full_one() -> None:
