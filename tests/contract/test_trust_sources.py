@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
+import subprocess
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,7 +30,6 @@ from overseer.trust.tuf import TUF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.contract.hostile import Asked, Wire
 
@@ -204,3 +206,44 @@ def test_a_timestamp_that_is_just_being_replaced_is_an_alarm_until_it_is_there(
         source.latest(offer.seen)
     github.releases[0]["assets"] = assets
     assert source.latest(offer.seen) is None
+
+
+GH = """#!/bin/sh -e
+# A stand-in for GitHub's own tool, as far as the script on the page uses it: assets are files of a folder.
+[ "$1 $3" = "release updates" ]
+case $2 in
+view) ls assets ;;
+upload)
+    name=$(basename "$4")
+    [ "$5" = --clobber ] || [ ! -e "assets/$name" ]
+    cp "$4" "assets/$name"
+    echo "$name" >> uploaded ;;
+esac
+"""
+
+
+def test_the_script_for_github_uploads_what_is_new_and_the_timestamp_last(site: Site) -> None:
+    """As it stands on the page; every file once, but for the timestamp."""
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "publish.md").read_text()
+    (script,) = re.findall(r"<!-- test: file=upload.sh -->\n```sh\n(.*?)```", page, re.DOTALL)
+    work = site.folder / "work"
+    (work / "assets").mkdir(parents=True)
+    (work / "overseer-repo").mkdir()
+    (work / "overseer-repo" / "public").symlink_to(site.public)
+    (work / "bin").mkdir()
+    (work / "bin" / "gh").write_text(GH)
+    (work / "bin" / "gh").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{work / 'bin'}:{os.environ['PATH']}"}
+    uploaded = set[str]()
+    for version in ("", "3.0"):
+        if version:
+            site.publish(version)
+        (work / "uploaded").write_text("")
+        subprocess.run(["sh", "-ec", script], cwd=work, env=environ, check=True, timeout=60)
+        names = (work / "uploaded").read_text().split()
+        there = {path.name for path in site.public.iterdir() if path.name[0] != "."}
+        assert names[-1] == "timestamp.json"
+        assert set(names) == there - uploaded | {"timestamp.json"}
+        uploaded = there
+    shown = {path.name: path.read_bytes() for path in (work / "assets").iterdir()}
+    assert shown == {name: (site.public / name).read_bytes() for name in uploaded}

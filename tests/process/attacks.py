@@ -170,6 +170,18 @@ def _mix(stage: Stage) -> str:
     return said
 
 
+@attack("withholding: whoever asks is hung up on", SERVER)
+def _withholding(stage: Stage) -> str:
+    def hang_up(_name: str, wire: Wire) -> bool:
+        wire.reset()
+        return True
+
+    stage.worse = hang_up
+    said = stage.refused("could not be read")
+    stage.well()
+    return said
+
+
 @attack("endless metadata", SERVER)
 def _endless_metadata(stage: Stage) -> str:
     def endless(name: str, wire: Wire) -> bool:

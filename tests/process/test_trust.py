@@ -36,13 +36,14 @@ class Trusting(Service):
         shutil.copytree(folder / "public", folder / "served")
         super().__init__(folder, SIGNED.replace("BUILD_NUMBER", "1"), probation=0.2)
 
-    def publish(self, build: str, here: str = "pass", *, instead: bytes = b"") -> str:
+    def publish(self, build: str, here: str = "pass", *, instead: bytes = b"", notes: str = "") -> str:
         """Publish and serve a build; return its digest. `instead` is what the server has in its place."""
         text = textwrap.dedent(SIGNED).replace("BUILD_NUMBER", build).replace("# HERE", here)
         path = self.folder / f"{build}.py"
         path.write_text(text.replace("**OPTIONS", f"**{self.options!r}"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        publish(repository(self.publisher, signers=self.keys), examine(str(path), run=False), terms(build))
+        wanted = terms(build, notes=notes)
+        publish(repository(self.publisher, signers=self.keys), examine(str(path), run=False), wanted)
         public, served = self.folder / "public", self.folder / "served"
         for file in sorted(public.iterdir(), key=lambda file: file.name == "timestamp.json"):
             fresh = served / f"{file.name}.tmp"
@@ -67,9 +68,10 @@ def app(tmp_path: Path) -> Iterator[Trusting]:
 
 
 def test_a_signed_release_is_taken(app: Trusting) -> None:
-    """Of a service that serves on; and the next one as a patch."""
-    digest = app.publish("2")
+    """Of a service that serves on, with what its publisher says of it; and the next one as a patch."""
+    digest = app.publish("2", notes="it is\n\x1b[2Jfaster")
     until(lambda: app.current == digest, "build 2 is current")
+    app.logged(r"release \w+ comes with a note: it is  \[2Jfaster")
     digest = app.publish("3")
     until(lambda: app.current == digest, "build 3 is current")
     app.logged(r"app-3-any\.py\.from-\w+\.zst of \d+ bytes made a release")

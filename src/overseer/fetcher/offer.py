@@ -68,7 +68,8 @@ class Offer:
     is packed. `version`, `digest` (SHA-256 in hexadecimal, of the bytes as downloaded) and `size` (bytes, as
     downloaded) are what the source says of it, None where it says nothing. `patches` are a quicker way to the
     same bytes; only an offer that says its digest and its size may have them. `signed`: somebody whom we
-    trust has signed all of this; a release that says another version of itself is then refused.
+    trust has signed all of this; a release that says another version of itself is then refused. `notes` are a
+    few words for people.
     """
 
     seen: Mapping[str, str]
@@ -79,6 +80,7 @@ class Offer:
     size: int | None = None
     patches: tuple[PatchOffer, ...] = ()
     signed: bool = False
+    notes: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,7 @@ class SignedReleases:
             size=chosen.size,
             patches=tuple(patches),
             signed=True,
+            notes=chosen.terms.notes,
         )
 
     def _download(self, chosen: Signed, waiting: Partial | None) -> Download:

@@ -39,6 +39,8 @@ _NOTED = 1000  # letters of a reason that are told
 
 _TELL_EVERY = 60.0  # seconds: the master may sleep between two looks that went well
 
+_LONGEST_NOTE = 200  # characters of what a publisher says of a release
+
 _HOPELESS = 32  # failures, after which the longest backoff is reached whatever its first step
 
 
@@ -188,6 +190,9 @@ class Updater:
         match outcome:
             case Staged():
                 self.found = ("done", f"release {outcome.release[:12]} is staged")
+                if offer.notes:
+                    notes = _one_line(offer.notes)
+                    self.attention.tell("info", f"release {outcome.release[:12]} comes with a note: {notes}")
                 self._announce(outcome)
             case Refused(known=True):
                 self.found = ("failed", f"the offer is not taken: {outcome.reason}")
@@ -358,6 +363,11 @@ class Updater:
         if isinstance(word.get("in_use"), list):
             store.collect([digest for digest in word["in_use"] if isinstance(digest, str)])
         self.attention.say(release=release, **done)
+
+
+def _one_line(text: str) -> str:
+    """Return a publisher's words without what would break a line, or move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST_NOTE])
 
 
 def _told(error: OSError) -> str:
