@@ -1,4 +1,4 @@
-"""serve.aiohttp: aiohttp's own server, and restarts that no client notices."""
+"""serve.aiohttp: aiohttp's own server. The storm and the clients nobody here wrote ask it for much more."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import Clients, ask, read_all
+from tests.process.test_serve import ask, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+pytestmark = pytest.mark.long  # the quick suite runs the how-to's program
 
 AIOHTTP = """
 import asyncio, ssl
@@ -77,21 +79,6 @@ def aiohttp(linger: float = 1, pause: float = 0.05) -> str:
     return AIOHTTP.replace("LINGER", str(linger)).replace("PAUSE", str(pause))
 
 
-def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service]) -> None:
-    """Whether the next one comes at once or after a pause."""
-    app = service(aiohttp(2)).serves()
-    clients = Clients(app.port, [0.0, 0.001, 0.01, 0.05, 0.3])
-    for number in range(2, 7):
-        app.restart()
-        before = clients.answers
-        until(lambda before=before: clients.answers > before + 50, "clients are answered")  # type: ignore[misc]
-        until(lambda number=number: ask(app.port).startswith(f"{number} "), "it answers")  # type: ignore[misc]
-    clients.end()
-    assert clients.failures == []
-    assert clients.answers > 250
-
-
-@pytest.mark.long
 def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
     app = service(aiohttp()).serves()
@@ -112,7 +99,6 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> Non
     assert said == ["started", "started", "shut", "cleaned"]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("pause", [0.05, 30], ids=["talkative", "waiting"])
 def test_what_lasts_is_ended_so_that_its_client_comes_back(
     service: Callable[..., Service], pause: float
@@ -140,7 +126,6 @@ def test_what_lasts_is_ended_so_that_its_client_comes_back(
     assert "Traceback" not in app.log
 
 
-@pytest.mark.long
 def test_a_handler_may_wait_for_the_shutdown(service: Callable[..., Service]) -> None:
     """It hears of it when the others have been answered."""
     app = service(aiohttp()).serves()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Frame)
 
+pytestmark = pytest.mark.long  # the quick suite runs the how-to's program
+
 GRPC = """
 import os
 import overseer
@@ -123,11 +125,11 @@ class Caller:
         self.channel.close()
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.very_long)])
 def test_no_call_on_a_kept_channel_is_lost(service: Callable[..., Service], count: int) -> None:
     """Several at one time, at once and with pauses: each is answered, and was done once."""
     app = service(GRPC, max_draining=50).serves()
-    caller = Caller(app.port, [0.0, 0.0, 0.001, 0.01, 0.1])
+    caller = Caller(app.port, [0.001, 0.005, 0.01, 0.02, 0.1])
     for number in range(2, count + 2):
         assert app.restart() == number
         until(lambda number=number: caller.newest == number, f"{number} answers")  # type: ignore[misc]
@@ -140,7 +142,6 @@ def test_no_call_on_a_kept_channel_is_lost(service: Callable[..., Service], coun
     assert sorted(app.said(r"did (\S+)")) == sorted(caller.answers)
 
 
-@pytest.mark.long
 def test_a_call_that_lasts_is_finished_where_it_began(service: Callable[..., Service]) -> None:
     """A stream in both directions goes on with the old generation, while new calls have the next one."""
     app = service(GRPC).serves()
@@ -194,7 +195,6 @@ class Frames:
         return found[0]
 
 
-@pytest.mark.long
 def test_goaway_names_the_last_call_that_is_taken(service: Callable[..., Service]) -> None:
     """First none is excluded; when the client has heard that, the last one that came; others are refused."""
     app = service(GRPC).serves()
@@ -231,7 +231,6 @@ class Bytes(CodecBase):
         return data
 
 
-@pytest.mark.long
 def test_a_client_of_grpclib_is_told_between_its_calls(service: Callable[..., Service]) -> None:
     """It ends all its calls when it hears GOAWAY, against the RFC; so it hears that when it has none."""
     app = service(GRPC).serves()

@@ -68,13 +68,11 @@ class Chunked(Clients):
                 connection.close()
 
 
-@pytest.mark.parametrize("kind", [Clients, pytest.param(Chunked, marks=pytest.mark.long)])
-def test_no_request_on_a_kept_connection_is_lost(
-    service: Callable[..., Service], kind: type[Clients]
-) -> None:
-    """Whether the next one comes at once or after a pause, with a body in chunks or without one."""
+@pytest.mark.long
+def test_no_body_in_chunks_is_lost(service: Callable[..., Service]) -> None:
+    """On connections that are kept, at once or after a pause; the storm has the other kinds of clients."""
     app = service(wsgi(2)).serves()
-    clients = kind(app.port, [0.0, 0.001, 0.01, 0.05, 0.3])
+    clients = Chunked(app.port, [0.0, 0.001, 0.01, 0.05, 0.3])
     for number in range(2, 7):
         app.restart()
         before = clients.answers
@@ -107,6 +105,7 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> Non
     app.logged(r"generation 1 .* left after .*: exit status 0")
 
 
+@pytest.mark.long
 def test_an_answer_is_not_torn_by_what_was_left_unread(service: Callable[..., Service]) -> None:
     """A client that goes on sending although it was answered reads its answer, also from one who leaves."""
     app = service(wsgi()).serves()
@@ -184,6 +183,7 @@ def test_a_certificate_is_read_by_each_generation(service: Callable[..., Service
     silent.close()
 
 
+@pytest.mark.long
 def test_an_unknown_option_is_refused(service: Callable[..., Service]) -> None:
     """By name, and told what there is."""
     app = service(wsgi().replace("threads=40", "bind_addr=80"))

@@ -83,6 +83,8 @@ class _Server(wsgi.Server):
         self._state = state
         self._linger = linger
         self._patience = float("inf")
+        self._step = _STEP
+        self._next_look = 0.0
         self._open: set[_Connection] = set()
         self._back: deque[_Connection] = deque()  # from the threads that had it
         self._cause: BaseException | None = None
@@ -110,7 +112,7 @@ class _Server(wsgi.Server):
             self._rope.close()
 
     def _turn(self) -> None:
-        for key, _ in self._wait.select(_STEP_DRAINING if self.leaving else _STEP):
+        for key, _ in self._wait.select(self._step):
             if isinstance(key.data, _Connection):
                 self._attend(key.data)
             else:
@@ -164,6 +166,8 @@ class _Server(wsgi.Server):
     def _leave(self) -> None:
         """Accept no more; whoever is here is answered."""
         self.leaving = True
+        self._step = _STEP_DRAINING
+        self._next_look = 0.0
         self._patience = time.monotonic() + self._linger
         self._wait.unregister(self._state.draining)
         for listener in self._state.listeners:
@@ -171,6 +175,9 @@ class _Server(wsgi.Server):
 
     def _end_silent_ones(self) -> None:
         now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + self._step
         waiting = [key.data for key in self._wait.get_map().values()]
         for connection in [one for one in waiting if isinstance(one, _Connection)]:
             if connection.told_the_end:
@@ -319,6 +326,7 @@ class _Connection(server.HTTPConnection):
         self.linger = False
         with contextlib.suppress(OSError):
             super().close()
+        self.socket.close()
 
 
 class _Gateway(wsgi.Gateway_10):
