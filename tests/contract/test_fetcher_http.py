@@ -469,6 +469,18 @@ def test_a_server_that_ignores_ranges_sends_the_whole() -> None:
         assert (download.start, b"".join(download.chunks), len(server.asked)) == (0, RELEASE, 2)
 
 
+def test_a_part_that_calls_itself_the_whole_is_neither() -> None:
+    """Some servers answer a range rightly but for the 200: all is asked for, not for ever a part."""
+    part = reply(RELEASE[1000:], etag='"one"', content_range=f"bytes 1000-{len(RELEASE) - 1}/{len(RELEASE)}")
+    with Hostile(
+        lambda asked, wire: wire.say(part if "range" in asked.headers else reply(RELEASE, etag='"one"'))
+    ) as server:
+        offer = source(server.url).latest(None)
+        assert offer is not None
+        download = offer.open(Partial(1000, offer.seen))
+        assert (download.start, b"".join(download.chunks)) == (0, RELEASE)
+
+
 # --- refusals ---
 
 

@@ -47,8 +47,9 @@ def download(
         answer = ask(wanted | {"If-Range": validator} if validator and if_range else wanted)
         if _goes_on(answer, offset, validator, size):
             return Download(offset, answer.body(start=offset, whole=size))
-        if answer.status in _ASK_FOR_ALL:
-            answer.close()  # a range of something else, or none: what waits in staging is of no use
+        part = answer.status == 200 and size is not None and answer.size not in (None, size)
+        if answer.status in _ASK_FOR_ALL or part:
+            answer.close()  # a range of something else, or none, or one that calls itself the whole (200)
         else:
             held = answer
     if held and time.monotonic() - held.born > STALE:
