@@ -2,7 +2,7 @@
 # Install the real servers and tools that the proofs use, where this is Debian and we are root; and what is named.
 # A proof whose tool is missing is skipped, and says so; nothing else needs this.
 set -eu
-wanted="nginx-light haproxy strace curl rsync openssh-client softhsm2 systemd util-linux"
+wanted="nginx-light haproxy strace curl rsync openssh-client softhsm2 systemd util-linux faketime"
 wanted="$wanted prometheus $*" # promtool
 missing=""
 for package in $wanted; do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from overseer.errors import FetchError
@@ -17,12 +18,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Signed:
-    """A file that is signed: the name of its target, its digest (SHA-256), its bytes, and what it is."""
+    """A file that is signed: the name of its target, its digest (SHA-256), its bytes, and what it is.
+
+    `file` is what it is called where it is served.
+    """
 
     path: str
     sha256: str
     size: int
     terms: Terms
+    file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Why nothing is believed of what somebody signs whose names match `patterns`."""
+
+    patterns: tuple[str, ...]
+    why: str
+
+    def concerns(self, name: str) -> bool:
+        """Tell whether releases of a program may be among it; of one whose name is not known they may."""
+        return not name or any(fnmatchcase(f"{name}-0-any", pattern) for pattern in self.patterns)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ class MissingError(FetchError):
 
 
 class Files(Protocol):
-    """A folder somewhere, whose files come whole or in part."""
+    """A folder somewhere, whose files come whole or in part; names are parts of URLs."""
 
     def changed(self, name: str) -> bool:
         """Tell whether a file may be another one than at the last call; at the first it is."""

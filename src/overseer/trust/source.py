@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from overseer.errors import FetchError
 from overseer.fetcher.offer import Offer, PatchOffer
 from overseer.trust.choose import choose, patches_of
 from overseer.trust.files import files_of
@@ -44,6 +45,9 @@ class SignedReleases:
             from overseer.trust.client import refresh  # noqa: PLC0415 - a quarter of a second, and 20 MiB
 
             self._view = refresh(self._files, self._folder, self._trust.anchor())
+        for trouble in self._view.troubles:
+            if trouble.concerns(self._trust.name):
+                raise FetchError(trouble.why)
         chosen = choose(self._view.targets, self._trust.name, self._here())
         if chosen is None or seen == _seen(chosen):
             return None
@@ -62,7 +66,7 @@ class SignedReleases:
 
     def _download(self, chosen: Signed, waiting: Partial | None) -> Download:
         same = waiting is not None and waiting.seen.get("sha256") == chosen.sha256
-        return self._files.download(_file(chosen), chosen.size, waiting if same else None)
+        return self._files.download(chosen.file, chosen.size, waiting if same else None)
 
     def _patch(self, each: Signed) -> PatchOffer:
         assert each.terms.patch is not None
@@ -77,8 +81,3 @@ class SignedReleases:
 
 def _seen(chosen: Signed) -> dict[str, str]:
     return {"target": chosen.path, "sha256": chosen.sha256}
-
-
-def _file(chosen: Signed) -> str:
-    """Return the name of a target's file: consistent snapshots have the digest in it."""
-    return f"{chosen.sha256}.{chosen.path}"

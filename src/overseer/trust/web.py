@@ -27,7 +27,8 @@ def at_url(source: HTTP) -> Web:
     look = Look(replace(source), None)
 
     def ask(name: str, headers: Mapping[str, str]) -> Answer:
-        return look.web.ask(f"{look.url}{quote(name, safe='')}", headers=headers, secrets=look.secrets)
+        url = f"{look.url}{quote(name, safe='/%')}"  # a target's path is part of a URL as it is
+        return look.web.ask(url, headers=headers, secrets=look.secrets)
 
     return Web(ask, look.url, require_length=source.require_length)
 
