@@ -123,7 +123,11 @@ def test_a_role_may_be_called_anything(client: Client, repository: Repository, r
     repository.add("tool", b"content", role=role)
     repository.renew("targets", role)
     assert client.download("tool") == b"content"
-    client.refresh()
+    about = repository[role].targets["tool"].unrecognized_fields
+    about["custom"] = Terms(name="tool", version="1.0").custom()
+    repository.renew(role)
+    view = refresh(repository.metadata, str(client.folder), repository.metadata.files["1.root.json"])
+    assert [each.path for each in view.targets] == ["tool"]
     assert (client.folder / f"{quote(role, safe='')}.json").exists()
     assert sorted(path.name for path in client.folder.parent.iterdir()) == ["root.json", "targets", "trusted"]
     repository.metadata.asked.clear()
@@ -165,6 +169,26 @@ def test_a_service_sees_the_releases_of_teams(client: Client, repository: Reposi
     offer = service(client, "web").latest(None)
     assert offer
     assert offer.name == "web-1.0-any"
+
+
+def test_who_is_never_asked_is_no_trouble(client: Client, repository: Repository) -> None:
+    """Another team comes before it, and has the last word on the same names."""
+    team_site(repository)
+    repository.delegate("late", "web-*")
+    repository.expire("late")
+    repository.renew("targets", "late")
+    for name in ("app", "web"):
+        assert service(client, name).latest(None)
+
+
+@pytest.mark.parametrize("pattern", ["web-*", "web-?.?-any", "[vw]eb-*", "web-[0-9].0-*"])
+def test_the_names_of_a_team_may_be_any_pattern(client: Client, repository: Repository, pattern: str) -> None:
+    """A name is made up that matches, to have the team's metadata read."""
+    team_site(repository)
+    repository["targets"].delegations.roles["frontend"].paths = [pattern]
+    repository.renew("targets")
+    view = refresh(repository.metadata, str(client.folder), repository.metadata.files["1.root.json"])
+    assert {each.terms.name for each in view.targets} == {"app", "web"}
 
 
 @pytest.mark.parametrize("fault", ["expired", "unsigned", "missing", "nonsense"])
