@@ -27,8 +27,8 @@ from overseer.fetcher import HTTP
 from overseer.store.durable import replace_file
 from overseer.store.lock import lock
 from overseer.trust import client
-from overseer.trust.files import Web
 from overseer.trust.tuf import TUF
+from overseer.trust.web import at_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def files(url: str) -> Files:
     """Return what is served at a URL."""
-    return Web(HTTP(url if url.endswith("/") else f"{url}/"))
+    return at_url(HTTP(url if url.endswith("/") else f"{url}/"))
 
 
 def init(folder: str, root: str) -> None:

@@ -123,7 +123,8 @@ class Repository:
     def name(self, role: str) -> str:
         """Return the name of the file that a role is in."""
         flat = role == "timestamp" or (role != "root" and not self["root"].consistent_snapshot)
-        return f"{role}.json" if flat else f"{self[role].version}.{role}.json"
+        file = f"{quote(role, safe='')}.json"
+        return file if flat else f"{self[role].version}.{file}"
 
     def spoil(self, role: str, **fields: Any) -> None:
         """Change what is served of a role after it was signed."""

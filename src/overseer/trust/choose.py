@@ -32,10 +32,14 @@ class Signed:
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """Why nothing is believed of what somebody signs whose names match `patterns`."""
+    """Why nothing is believed of what somebody signs whose names match `patterns`.
+
+    `kind` is that of the `FetchError` which says so.
+    """
 
     patterns: tuple[str, ...]
     why: str
+    kind: str
 
     def concerns(self, name: str) -> bool:
         """Tell whether releases of a program may be among it; of one whose name is not known they may."""

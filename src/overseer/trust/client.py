@@ -118,7 +118,7 @@ def _unable(error: Exception) -> str:
 
 
 class _Names(FetcherInterface):
-    """Files by name, for python-tuf, which knows URLs: whatever a role is called, its file has a flat name."""
+    """Files by name, for python-tuf, which knows URLs. Every role has a flat one."""
 
     def __init__(self, files: Files, deadline: float) -> None:
         self._files = files
@@ -155,7 +155,8 @@ def _look(updater: Updater, folder: str) -> View:
             continue  # nobody is sent to it: another team, that comes before, has these names alone
         except (exceptions.DownloadError, *_NONSENSE) as error:
             why = f"what {name} has signed is refused: {_told(error)}{_unable(error)}"
-            troubles.append(Trouble(patterns=tuple(patterns), why=why))
+            kind = "expired" if isinstance(error, exceptions.ExpiredMetadataError) else "refused"
+            troubles.append(Trouble(patterns=tuple(patterns), why=why, kind=kind))
     return View(targets=tuple(targets), until=until.timestamp(), troubles=tuple(troubles))
 
 
