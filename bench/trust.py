@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import socket
 import statistics
@@ -29,6 +28,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from bench import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -268,24 +269,14 @@ def tables(found: dict[str, Any], size: int) -> str:
 
 def write(found: dict[str, Any], size: int, rounds: int, folder: Path) -> None:
     """Write trust.md and trust.json."""
-    folder.mkdir(exist_ok=True)
-    where = {
-        "cores": os.cpu_count(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 2),
-    }
-    whole = {"machine": where, "rounds": rounds, "size": size, **found}
-    (folder / "trust.json").write_text(json.dumps(whole, indent=1) + "\n")
-    told = ", ".join(f"{name} {what}" for name, what in where.items())
-    (folder / "trust.md").write_text(
-        "# What signatures cost\n\n"
-        f"Medians of {rounds} rounds in turns, from a server on the loopback interface ({told}).\n"
+    notes = (
+        f"Medians of {rounds} rounds in turns, from a server on the loopback interface ({{machine}}).\n"
         "*Peak memory* is VmHWM of the updater's process, *of it ours* what the update added to it, with\n"
         "python-tuf, which is loaded at the first look. Our seconds are those of the look and the whole way\n"
-        "in, without the start of the interpreter (an updater runs already) and without the check.\n\n"
-        f"{tables(found, size)}\n"
+        "in, without the start of the interpreter (an updater runs already) and without the check.\n"
     )
+    whole = {"rounds": rounds, "size": size, **found}
+    written.write(folder, "trust", "What signatures cost", f"{notes}\n{tables(found, size)}", whole)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -25,6 +24,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from bench import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -195,24 +196,14 @@ def table(run: Run) -> str:
 
 def write(run: Run, rounds: int, folder: Path) -> None:
     """Write upgrade.md and upgrade.json."""
-    folder.mkdir(exist_ok=True)
-    where = {
-        "cores": os.cpu_count(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 2),
-    }
-    found = {"machine": where, "rounds": rounds, **asdict(run)}
-    (folder / "upgrade.json").write_text(json.dumps(found, indent=1) + "\n")
-    told = ", ".join(f"{name} {what}" for name, what in where.items())
-    (folder / "upgrade.md").write_text(
-        "# A release comes in\n\n"
-        f"Medians of {rounds} rounds in turns, from a server on the loopback interface ({told}).\n"
+    notes = (
+        f"Medians of {rounds} rounds in turns, from a server on the loopback interface ({{machine}}).\n"
         "*Peak memory* is VmHWM of the updater's process, *of it ours* what the download added to it.\n"
         "Our time is that of the look and the whole way in, without the start of the interpreter (an\n"
-        "updater runs already) and without the check; theirs is that of the commands.\n\n"
-        f"{table(run)}\n"
+        "updater runs already) and without the check; theirs is that of the commands.\n"
     )
+    found = {"rounds": rounds, **asdict(run)}
+    written.write(folder, "upgrade", "A release comes in", f"{notes}\n{table(run)}", found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 from tests.contract.hostile import Asked, Hostile, Wire, reply
-from tests.contract.publishing import make_template, opened_keys, repository
+from tests.contract.publishing import opened_keys, repository
 from tests.contract.publishing import rotate as rotate_online
 from tests.contract.site import HERE, Site
 from tests.contract.stand_in import installed, opened
@@ -35,21 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from overseer.fetcher import Offer
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Publish version 1.0, once for all tests."""
-    return make_template(str(tmp_path_factory.mktemp("site")))
-
-
-@pytest.fixture
-def site(template: str, tmp_path: Path) -> Site:
-    """Have a site of one's own, with version 2.0 in it."""
-    shutil.copytree(os.path.join(template, "one"), tmp_path / "site")
-    made = Site(tmp_path / "site")
-    made.publish("2.0", notes="it is better")
-    return made
 
 
 def bytes_of(offer: Offer | None) -> bytes:

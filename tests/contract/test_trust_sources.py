@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import uuid
@@ -17,7 +16,7 @@ import pytest
 from botocore.config import Config
 from tests.contract.fake_github import FakeGitHub
 from tests.contract.hostile import Hostile
-from tests.contract.publishing import make_template, repository
+from tests.contract.publishing import repository
 from tests.contract.site import HERE, Site
 from tests.contract.test_fetcher_github import bare_environment  # noqa: F401 - a fixture
 from tests.contract.test_fetcher_s3 import server  # noqa: F401 - a fixture
@@ -34,21 +33,6 @@ if TYPE_CHECKING:
     from tests.contract.hostile import Asked, Wire
 
     from overseer.fetcher import Offer
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Publish version 1.0, once for all tests."""
-    return make_template(str(tmp_path_factory.mktemp("site")))
-
-
-@pytest.fixture
-def site(template: str, tmp_path: Path) -> Site:
-    """Have a site of one's own, with version 2.0 in it."""
-    shutil.copytree(os.path.join(template, "one"), tmp_path / "site")
-    made = Site(tmp_path / "site")
-    made.publish("2.0")
-    return made
 
 
 def client(site: Site, fetcher: Any) -> SignedReleases:

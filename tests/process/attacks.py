@@ -87,10 +87,7 @@ def _arbitrary(stage: Stage) -> str:
     name = _target(stage, good)
     size = (stage.site.public / name).stat().st_size
     _instead(stage, name, stage.build("666", evil=True).ljust(size, b"#")[:size])
-    said = stage.refused("the digest")
-    stage.well()
-    stage.takes(good)
-    return said
+    return stage.withstands("the digest", then=good)
 
 
 @attack("metadata of one's own, signed by keys of one's own", SERVER)
@@ -102,9 +99,7 @@ def _own_keys(stage: Stage) -> str:
         thief.keys[keyid] = fresh
     thief.release("666", stage.build("666", evil=True))
     stage.show(thief.folder)
-    said = stage.refused("not signed by those we trust")
-    stage.well()
-    return said
+    return stage.withstands("not signed by those we trust")
 
 
 @attack("a root of one's own", SERVER)
@@ -115,9 +110,7 @@ def _own_root(stage: Stage) -> str:
     forged.sign(CryptoSigner.generate_ed25519())
     stage.shown.joinpath(f"{forged.signed.version}.root.json").write_bytes(forged.to_bytes())
     _touch(stage)
-    said = stage.refused("not signed by those we trust")
-    stage.well()
-    return said
+    return stage.withstands("not signed by those we trust")
 
 
 @attack("rollback: a state of the past, as it once was", SERVER)
@@ -128,9 +121,7 @@ def _rollback(stage: Stage) -> str:
     stage.honest()
     stage.takes(good)
     stage.show(past)
-    said = stage.refused("older state")
-    stage.well()
-    return said
+    return stage.withstands("older state")
 
 
 @attack("replay: an old signed file under the name of the new one", SERVER)
@@ -138,10 +129,7 @@ def _replay(stage: Stage) -> str:
     old = (stage.site.public / _target(stage, stage.signed)).read_bytes()
     good = stage.next()
     _instead(stage, _target(stage, good), old)
-    said = stage.refused("the digest")
-    stage.well()
-    stage.takes(good)
-    return said
+    return stage.withstands("the digest", then=good)
 
 
 @attack("freeze: the same state until its signature runs out", SERVER)
@@ -164,10 +152,7 @@ def _mix(stage: Stage) -> str:
     good = stage.next()
     new, _ = newest(stage.site.public, Targets, "targets")
     _instead(stage, new.name, before)
-    said = stage.refused("refused")
-    stage.well()
-    stage.takes(good)
-    return said
+    return stage.withstands("refused", then=good)
 
 
 @attack("withholding: whoever asks is hung up on", SERVER)
@@ -177,9 +162,7 @@ def _withholding(stage: Stage) -> str:
         return True
 
     stage.worse = hang_up
-    said = stage.refused("could not be read")
-    stage.well()
-    return said
+    return stage.withstands("could not be read")
 
 
 @attack("endless metadata", SERVER)
@@ -192,9 +175,7 @@ def _endless_metadata(stage: Stage) -> str:
         return name == "timestamp.json"
 
     stage.worse = endless
-    said = stage.refused("exceeding")
-    stage.well()
-    return said
+    return stage.withstands("exceeding")
 
 
 @attack("an endless release", SERVER)
@@ -211,18 +192,13 @@ def _endless_release(stage: Stage) -> str:
 
     stage.worse = endless
     stage.show(stage.site.public)
-    said = stage.refused("longer than")
-    stage.well()
-    stage.takes(good)
-    return said
+    return stage.withstands("longer than", then=good)
 
 
 @attack("slow retrieval of metadata: a byte at a time", SERVER)
 def _slow_metadata(stage: Stage) -> str:
     stage.worse = _dripping("timestamp.json")
-    said = stage.refused("stalled")
-    stage.well()
-    return said
+    return stage.withstands("stalled")
 
 
 @attack("slow retrieval of a release", SERVER)
@@ -230,10 +206,7 @@ def _slow_release(stage: Stage) -> str:
     good = stage.next()
     stage.worse = _dripping(_target(stage, good))
     stage.show(stage.site.public)
-    said = stage.refused("stalled")
-    stage.well()
-    stage.takes(good)
-    return said
+    return stage.withstands("stalled", then=good)
 
 
 @attack("a signed release of another program, or for another machine", SERVER)

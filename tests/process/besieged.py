@@ -186,6 +186,14 @@ class Stage:
             trouble = self.app.status()["trouble"]
             raise AssertionError(f"{error}; but: {trouble}\n--- log\n{self.app.log}") from None
 
+    def withstands(self, words: str, *, then: str = "") -> str:
+        """See these words said, and all well once the server is honest: the release `then` is taken."""
+        said = self.refused(words)
+        self.well()
+        if then:
+            self.takes(then)
+        return said
+
     def executed(self) -> bool:
         """Whether something evil was executed, or lies there so that it could be."""
         store = self.folder / ".app.py.overseer"
