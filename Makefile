@@ -6,7 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE # the proofs start hundreds of interpreters, wh
 SIDE_BY_SIDE := -n 4 --dist worksteal
 QUICK := -m "not long and not walk"
 
-.PHONY: help machine setup check lint laws test long mutants long-enough conformance browser demo bench bench-upgrade bench-patch docs clean
+.PHONY: help machine setup check lint laws test long mutants long-enough conformance browser newest-systemd demo
+.PHONY: bench bench-upgrade bench-patch docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
 machine:  ## what the proofs want of the operating system: real servers and tools (Debian, as root)
@@ -29,6 +30,8 @@ browser: .venv/browser  ## a page in headless Chromium, over restarts: what a br
 	sh tests/machine.sh chromium && $(BIN)/pytest -s tests/process/test_serve_browser.py
 conformance: setup  ## the public suite of TUF clients against ours, and its figure: SUITE=CHECKOUT, or it is cloned
 	$(BIN)/python -m tests.conformance.suite $(SUITE)
+newest-systemd: setup  ## the proofs of systemd once more, with the one of Debian 13, which is fetched first
+	sh tests/systemd/trixie.sh && OVERSEER_SYSTEMD_ROOT=/var/cache/overseer-proofs/trixie $(BIN)/pytest -n 2 tests/systemd
 demo: setup  ## the main job, seen live: three upgrades under load, no failed request
 	$(BIN)/python -m examples.hello.demo
 bench: .venv/peers  ## the figures: the master against the bare program, as ratios

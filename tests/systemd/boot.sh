@@ -1,16 +1,17 @@
 #!/bin/sh
-# Boot a systemd of our own: `sh boot.sh WORK CONSOLE ABOVE BIND...`, as the first process of new namespaces
-# (unshare --pid --fork --kill-child --mount --uts --ipc --cgroup). Its root is this machine's, seen through
-# an overlay, so that whatever it writes is in memory and gone with it; ABOVE is a folder to lay over it, with
-# another version of systemd, or nothing; CONSOLE is a terminal for what it says. BIND are folders of other file systems that it shall see.
+# Boot a systemd of our own: `sh boot.sh WORK CONSOLE BASE ABOVE BIND...`, as the first process of new namespaces
+# (unshare --pid --fork --kill-child --mount --uts --ipc --cgroup). Its root is BASE, this machine's or that of
+# another system, seen through an overlay, so that whatever it writes is in memory and gone with it. ABOVE is a
+# folder to lay over it, with another version of systemd, or nothing; CONSOLE is a terminal for what it says.
+# BIND are folders of this machine that are not in BASE, and that it shall see.
 # The network is this machine's: services listen on its loopback.
 set -eu
-work=$1 console=$2 above=$3
-shift 3
+work=$1 console=$2 base=$3 above=$4
+shift 4
 mount --make-rprivate /
 mount -t tmpfs -o mode=0755 tmpfs "$work"
 mkdir "$work/upper" "$work/work" "$work/root"
-mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" overlay "$work/root"
+mount -t overlay -o "lowerdir=$base,upperdir=$work/upper,workdir=$work/work" overlay "$work/root"
 cd "$work/root"
 [ -z "$above" ] || cp -a "$above/." .
 for folder in "$@"; do

@@ -24,6 +24,9 @@ OVERSEER = f"{Path(sys.executable).parent}/overseer"
 NEWER = Path("/var/cache/overseer-proofs/systemd")
 """Where tests/machine.sh unpacks a systemd that knows Type=notify-reload (253), if the machine's is older."""
 
+BASE = "OVERSEER_SYSTEMD_ROOT"
+"""The variable with the root of another system, whose systemd is to be started (`make newest-systemd`)."""
+
 SLOW = 60.0
 """Seconds for what systemd does at a pace of its own."""
 
@@ -39,7 +42,7 @@ def obstacle() -> str:
     """Return why none can be started here, or nothing."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root of a Linux machine can start a systemd of its own"
-    if not version_of() or not Path("/lib/systemd/systemd").exists():
+    if not version_of(Path(os.environ.get(BASE, "/"))):
         return "systemd is not installed (make machine)"
     trial = ["unshare", "--mount", "--pid", "--cgroup", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     if subprocess.run(trial, capture_output=True, check=False).returncode:
@@ -55,16 +58,27 @@ class Systemd:
         self._log = folder / "systemd.log"
         work = folder / "machine"
         work.mkdir(parents=True)
-        above = str(NEWER) if version_of(NEWER) > version_of() else ""
-        self.version = max(version_of(NEWER), version_of())
+        base = Path(os.environ.get(BASE, "/"))
+        above = str(NEWER) if version_of(NEWER) > version_of(base) else ""
+        self.version = max(version_of(NEWER), version_of(base))
         device = os.stat("/").st_dev
         seen = {str(REPOSITORY), sys.prefix, sys.base_prefix}
-        others = sorted(path for path in seen if os.stat(path).st_dev != device)
+        others = sorted(path for path in seen if str(base) != "/" or os.stat(path).st_dev != device)
         namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"]
         self._terminal, console = os.openpty()
         try:
             self._process = subprocess.Popen(
-                ["unshare", *namespaces, "sh", HERE / "boot.sh", work, os.ttyname(console), above, *others],
+                [
+                    "unshare",
+                    *namespaces,
+                    "sh",
+                    HERE / "boot.sh",
+                    work,
+                    os.ttyname(console),
+                    base,
+                    above,
+                    *others,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
