@@ -1,14 +1,24 @@
 #!/bin/sh
-# Boot a systemd of our own: `sh boot.sh WORK CONSOLE BASE ABOVE BIND...`, as the first process of new namespaces
-# (unshare --pid --fork --kill-child --mount --uts --ipc --cgroup). Its root is BASE, this machine's or that of
+# Boot a systemd of our own: `sh boot.sh NAME WORK CONSOLE BASE ABOVE BIND...`, as the first process of new
+# namespaces (unshare --pid --fork --kill-child --mount --uts --ipc). Its root is BASE, this machine's or that of
 # another system, seen through an overlay, so that whatever it writes is in memory and gone with it. ABOVE is a
 # folder to lay over it, with another version of systemd, or nothing; CONSOLE is a terminal for what it says.
-# BIND are folders of this machine that are not in BASE, and that it shall see.
+# BIND are folders of this machine that are not in BASE, and that it shall see. Its control groups are below one
+# of its own, NAME: two that run at once would kill each other's services, which have the same names.
 # The network is this machine's: services listen on its loopback.
 set -eu
-work=$1 console=$2 base=$3 above=$4
-shift 4
-mount --make-rprivate /
+if [ "$1" != in-its-group ]; then
+    mount --make-rprivate /
+    mount -t cgroup2 cgroup2 "$2"
+    group="$2$(sed -n 's/^0:://p' /proc/self/cgroup)/$1"
+    mkdir "$group"
+    echo 0 >"$group/cgroup.procs"
+    umount "$2"
+    shift
+    exec unshare --cgroup sh "$0" in-its-group "$@"
+fi
+work=$2 console=$3 base=$4 above=$5
+shift 5
 mount -t tmpfs -o mode=0755 tmpfs "$work"
 mkdir "$work/upper" "$work/work" "$work/root"
 mount -t overlay -o "lowerdir=$base,upperdir=$work/upper,workdir=$work/work" overlay "$work/root"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -50,6 +51,14 @@ def obstacle() -> str:
     return ""
 
 
+_TIDY = """
+mount --make-rprivate / && mount -t cgroup2 cgroup2 /mnt || exit 1
+group="/mnt$(sed -n 's/^0:://p' /proc/self/cgroup)/$1"
+[ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} +
+"""
+"""Removes the control groups that are left of a machine that has ended."""
+
+
 class Systemd:
     """It runs from `__init__` to `close`; what it is asked by `systemctl` is its own affair alone."""
 
@@ -64,21 +73,13 @@ class Systemd:
         device = os.stat("/").st_dev
         seen = {str(REPOSITORY), sys.prefix, sys.base_prefix}
         others = sorted(path for path in seen if str(base) != "/" or os.stat(path).st_dev != device)
-        namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"]
+        namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc"]
+        self._group = f"overseer-{os.getpid()}-{secrets.token_hex(4)}"
         self._terminal, console = os.openpty()
+        place = (self._group, str(work), os.ttyname(console))
         try:
             self._process = subprocess.Popen(
-                [
-                    "unshare",
-                    *namespaces,
-                    "sh",
-                    HERE / "boot.sh",
-                    work,
-                    os.ttyname(console),
-                    base,
-                    above,
-                    *others,
-                ],
+                ["unshare", *namespaces, "sh", HERE / "boot.sh", *place, base, above, *others],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -154,6 +155,10 @@ class Systemd:
         self._process.wait()
         self._reader.join()
         os.close(self._terminal)
+        tidy = ["unshare", "--mount", "sh", "-c", _TIDY, "sh", self._group]
+        until(
+            lambda: not subprocess.run(tidy, capture_output=True, check=False).returncode, "it is gone", SLOW
+        )
 
     def __enter__(self) -> Self:
         return self
