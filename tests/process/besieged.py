@@ -167,12 +167,17 @@ class Stage:
     def well(self) -> None:
         """Serve what is right, and wait until the service has nothing to complain of."""
         self.honest()
+        self.looks()
 
-        def fine() -> bool:
-            self.look()
-            return not self.app.status()["trouble"]
+    def looks(self) -> str:
+        """Wait until a look has gone well, and return what came of it; a slow machine may want several."""
 
-        self._until(fine, "no trouble any more")
+        def fine() -> str:
+            told = self.look()
+            well = told["outcome"] == "done" and not self.app.status()["trouble"]
+            return str(told["detail"]) if well else ""
+
+        return str(self._until(fine, "a look that goes well"))
 
     def takes(self, digest: str) -> None:
         """Wait until a release is current and nothing is in trouble: the way is open again."""
