@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE # the proofs start hundreds of interpreters, wh
 SIDE_BY_SIDE := -n 4 --dist worksteal
 QUICK := -m "not long and not walk"
 
-.PHONY: help machine setup check lint laws test long mutants long-enough conformance browser newest-systemd demo
+.PHONY: help machine setup check lint laws test long mutants long-enough conformance browser oldest newest-systemd demo
 .PHONY: bench bench-upgrade bench-patch docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
@@ -32,6 +32,8 @@ conformance: setup  ## the public suite of TUF clients against ours, and its fig
 	$(BIN)/python -m tests.conformance.suite $(SUITE)
 newest-systemd: setup  ## the proofs of systemd once more, with the one of Debian 13, which is fetched first
 	sh tests/systemd/trixie.sh && OVERSEER_SYSTEMD_ROOT=/var/cache/overseer-proofs/trixie $(BIN)/pytest -n 2 tests/systemd
+oldest: .venv-oldest/ready  ## overseer.serve with the oldest versions of its servers that are supported
+	.venv-oldest/bin/pytest -m "not very_long" -n 2 tests/process/test_serve*.py
 demo: setup  ## the main job, seen live: three upgrades under load, no failed request
 	$(BIN)/python -m examples.hello.demo
 bench: .venv/peers  ## the figures: the master against the bare program, as ratios
@@ -48,7 +50,7 @@ attacks: setup  ## each attack on signed releases, live against a service under 
 docs: setup  ## write the parts of the pages that are made from the code
 	$(BIN)/python -m docs.generate
 clean:  ## remove what setup and the tests made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv .venv-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -58,6 +60,12 @@ clean:  ## remove what setup and the tests made
 
 .venv/browser: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
+	@touch $@
+
+.venv-oldest/ready: pyproject.toml tests/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c tests/oldest.txt --editable . --group dev
 	@touch $@
 
 .venv/peers: .venv/ready
