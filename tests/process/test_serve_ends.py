@@ -140,3 +140,29 @@ def test_requests_behind_one_another_are_all_answered(service: Callable[..., Ser
     assert answers.count(b"http/1.1 200 ok") == 3, answers
     assert answers.endswith(b"1 4")
     assert answers.count(b"connection: close") == 1
+
+
+BIG = 20_000_000
+"""Bytes: more than the kernel keeps for a client that reads nothing."""
+
+
+@pytest.mark.parametrize("source", [ASGI, WSGI, AIOHTTP], ids=["asgi", "wsgi", "aiohttp"])
+def test_who_reads_slowly_reads_to_the_end(service: Callable[..., Service], source: str) -> None:
+    """An answer that has been given is not cut when the linger is over, because it still is on its way."""
+    big = source.replace('b"%d %d" % ', f'b"x" * {BIG} + b"%d %d" % ').replace(
+        'text=f"{', f'text="x" * {BIG} + f"{{'
+    )
+    app = service(of(big, linger=1)).serves()
+    silent = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    slow = socket.socket()
+    slow.settimeout(DEADLINE)
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", app.port))
+    slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    until(lambda: ask(app.port).endswith("x1 0"), "generation 1 answers")
+    app.restart()
+    assert read_all(silent) == b"", "the linger is over"
+    until(lambda: ask(app.port).endswith("x2 0"), "generation 2 answers")
+    answer = read_all(slow)
+    assert len(answer) > BIG
+    assert answer.endswith(b"x1 0")

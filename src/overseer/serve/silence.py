@@ -32,9 +32,12 @@ def end_silent(sock: Any) -> bool:
 def end_silent_transport(transport: Any) -> bool:
     """Do the same for a transport of asyncio, whose own close takes another round of the loop.
 
-    Under TLS the transport says the end itself, after the word with which TLS ends.
+    One that has not sent everything yet, to a client that reads slowly, is not silent, either. Under TLS the
+    transport says the end itself, after the word with which TLS ends.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:
         return True
+    if transport.get_write_buffer_size():
+        return False
     return is_silent(sock) if transport.get_extra_info("ssl_object") else end_silent(sock)

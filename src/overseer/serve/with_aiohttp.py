@@ -9,6 +9,7 @@ stands in this module alone, and is tested with the version that is installed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from overseer.serve.streams import REASON, RESTART
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Coroutine
 
     from overseer.program.state import State
 
@@ -81,8 +83,8 @@ class _Serving:
 
     async def run(self, ssl_context: ssl.SSLContext | None) -> None:
         """Serve until the program drains and everybody has been answered."""
-        await self._runner.setup()
         try:
+            await self._runner.setup()
             loop = asyncio.get_running_loop()
             servers = [
                 await loop.create_server(self._make_handler, sock=sock, ssl=ssl_context)
@@ -123,7 +125,7 @@ class _Serving:
         for socket in list(self._sockets):
             self._do(self._close_socket(socket))
         for stream in list(self._streams):
-            await stream.end_between()
+            self._do(stream.end_between())
         patience = loop.time() + self._linger
         while True:
             await asyncio.sleep(_STEP)  # first of all: who was accepted a moment ago gets a handler now
@@ -136,13 +138,15 @@ class _Serving:
                     handler.force_close()
             if loop.time() >= patience + self._spread:
                 await self._runner.shutdown()  # what lasts still may have waited for that word
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            task.cancel()  # whom it was about has gone by itself
 
     async def _close_socket(self, response: web.WebSocketResponse) -> None:
         await asyncio.sleep(random.uniform(0, self._spread))  # noqa: S311 - it spreads load
-        writer, request = response._writer, response._req  # noqa: SLF001
-        if writer is None or request is None or response.closed:
+        while (writer := response._writer) is None:  # noqa: ASYNC110, SLF001 - it is being opened
+            await asyncio.sleep(_STEP)
+        request = response._req  # noqa: SLF001
+        if request is None or response.closed:
             return
         # Not by the response's own method: if its handler waits for a message, that closes the connection
         # without waiting for the client's word, and resets it if something of the client is on its way.
@@ -151,8 +155,12 @@ class _Serving:
         if request.transport:
             asyncio.get_running_loop().call_later(_AFTERWARDS, request.transport.close)
 
-    def _do(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        async def quietly() -> None:
+            with contextlib.suppress(ConnectionError):  # the client has gone
+                await work
+
+        task = asyncio.ensure_future(quietly())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
