@@ -12,7 +12,7 @@ from overseer import addresses as addressing
 from overseer import places
 from overseer.errors import AddressError, ConfigError
 from overseer.facts import Handover, Policy, Restarts
-from overseer.settings import Settings, from_data, to_data
+from overseer.settings import Foreign, Settings, from_data, to_data
 from overseer.trust.tuf import TUF
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Config:
     """How long a generation may take to say hello, and again to become ready, before it is given up."""
     probation: float = 30.0
     """How long a new release has to serve before it is the current one; until then it can be rolled back."""
+    watchdog: float = inf
+    """How long one that serves may go without `state.alive()` (WATCHDOG=1) before it is killed."""
     max_draining: int = 4
     """How many generations may drain at once; beyond, the oldest is killed."""
     user: str = ""
@@ -218,6 +220,7 @@ class Config:
             no_warn=self.no_warn,
             fetches=self.fetcher is not None,
             fdstore=self.fdstore,
+            foreign=Foreign(watchdog=self.watchdog),
             source="" if self.fetcher is None else type(self.fetcher).__name__,
             trust="" if self.trust is None else type(self.trust).__name__,
         )

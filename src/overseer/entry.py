@@ -10,6 +10,8 @@ import signal
 import socket
 import sys
 import threading
+import time
+from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from overseer import role, wire
@@ -143,12 +145,15 @@ def _be_program(config: Config, mine: role.Role) -> None:  # noqa: C901 - of sho
     if let_in is None:  # asked to leave before it began, or nobody there
         return
     welcome, fds = let_in
-    said: set[str] = set()
+    said: dict[str, float] = {}  # what was said, and when
 
     def say(word: str, reason: str) -> None:
+        now = time.monotonic()
         if word == "ready" and word in said:
             return
-        said.add(word)
+        if word == "alive" and (config.watchdog == inf or now < said.get(word, -inf) + config.watchdog / 4):
+            return  # nobody waits for it, or not yet
+        said[word] = now
         link.say({"type": word, "reason": reason} if reason else {"type": word})
 
     def used() -> None:

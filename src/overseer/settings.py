@@ -40,7 +40,7 @@ class Foreign:
     stop_signal: int = int(signal.SIGTERM)  # the same, when the whole service is to stop
     clean_exits: tuple[int, ...] = ()  # statuses beside 0 that mean a good end; minus a signal
     probed: bool = False  # only the word of our probe means that it is ready
-    watchdog: float = inf  # seconds; whoever serves and is silent for longer is killed
+    watchdog: float = inf  # seconds; whoever serves and is silent for longer is killed: native ones, too
 
 
 @value

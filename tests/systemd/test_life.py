@@ -196,6 +196,32 @@ def test_the_watchdog_spares_who_is_well_and_ends_a_master_that_hangs(
     assert "watchdog" in app.systemd.run("systemctl", "status", app.name).stdout + app.systemd.story()
 
 
+HANGS = ECHO.replace(
+    "    while True:\n        connection, _",
+    "    import time\n"
+    "    for _ in range(10):\n        state.alive()\n        time.sleep(0.1)\n"
+    "    time.sleep(1000)\n"
+    "    while True:\n        connection, _",
+)
+"""Serves nobody: it is alive for a second, and then it hangs."""
+
+
+def test_a_native_program_that_hangs_is_ended_and_who_waited_is_answered(
+    unit: Callable[..., Unit], port: int
+) -> None:
+    """With `watchdog` and `fdstore`, by the next one, which does not hang."""
+    lines = ("WatchdogSec=5", "Restart=on-failure", "RestartSec=1", "FileDescriptorStoreMax=8")
+    options = {"address": f"127.0.0.1:{port}", "fdstore": True, "watchdog": 1.5, "ready_after": 0.2}
+    app = unit(HANGS, *lines, **options)
+    app.start()
+    with socket.create_connection(("127.0.0.1", port), timeout=SLOW) as waiting:
+        app.write(ECHO, watchdog=1e6)
+        until(lambda: app.show("NRestarts") == "1", "it was started anew", SLOW)
+        app.is_("active/running")
+        assert greet(waiting)[0] == "1"
+    assert "its watchdog allows 1.5 s: it is killed" in app.log
+
+
 FALLS_SILENT = """
 import time
 notify("READY=1")

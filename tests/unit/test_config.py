@@ -35,6 +35,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "no_warn": ("yes", 1, None),
     "no_restart": ("yes", 1, None),
     "fdstore": ("yes", 1, None),
+    "watchdog": (0, -1, nan, "1", None, True),
     "user": (0, None, b"app"),
     "group": (0, None, "users"),
     "no_restart_after_fetch": ("yes", 1, None),

@@ -41,8 +41,6 @@ class Options(Config):
     """The same, where the whole service stops; 0: the drain signal."""
     clean_exits: Sequence[int] = ()
     """Exit statuses beside 0 that mean a good end; minus a signal. A drained one may die of its signal."""
-    watchdog: float = inf
-    """How long a serving worker may go without WATCHDOG=1 before it is killed; it gets WATCHDOG_USEC."""
     env_files: Sequence[str] = ()
     """Files of NAME=VALUE lines, read anew by each generation; one with `-` in front may be missing."""
     directory: str = ""

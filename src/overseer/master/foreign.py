@@ -205,7 +205,7 @@ def watch_over(estate: Estate, now: float) -> None:
 
 
 def _barks(child: Child) -> float:
-    ours = child.mail is not None and child.status is None and not child.leaving
+    ours = child.status is None and not child.leaving
     return child.fed + child.watchdog if ours else inf
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from math import inf
 
 from overseer import wire
 from overseer.errors import AddressError, ConfigError
@@ -29,7 +31,7 @@ _TOLD = 1000
 """Letters of a reason that are kept; a worker may send more than anybody reads."""
 
 
-def hear_worker(  # noqa: PLR0911 - a table
+def hear_worker(  # noqa: C901, PLR0911 - a table
     estate: Estate, child: Child, word: wire.Word | wire.Malformed
 ) -> Event | None:
     """Return what a worker's word means, if anything."""
@@ -43,7 +45,11 @@ def hear_worker(  # noqa: PLR0911 - a table
             return _hello(estate, child, protocol, config, word)
         case {"type": "ready"} if child.let_in and not child.said_ready:
             child.said_ready = True
+            child.fed = time.monotonic()
             return Ready(n, w)
+        case {"type": "alive"}:
+            if child.fed < inf:
+                child.fed = time.monotonic()
         case {"type": "fail", "reason": str(reason)} if not child.said_fail:
             child.said_fail = True
             estate.journal.say(f"{child.name} says that it will not do: {reason[:_TOLD]}", WARNING)
@@ -92,6 +98,8 @@ def _hello(
     except (ConfigError, AddressError) as error:
         estate.journal.say(f"{child.name} cannot be let in: {error}", WARNING)
         return Failed(n, str(error))
+    if not estate.settings[n].foreign.runs:  # a foreign one has it together with where to say it
+        child.watchdog = estate.settings[n].foreign.watchdog
     policy = estate.settings[n].policy
     child.several = child.several or policy.workers > 1
     return Hello(n, child.worker, policy)

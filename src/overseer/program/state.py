@@ -53,7 +53,7 @@ class State:
     draining: Draining = field(default_factory=Draining)
     """Set when the program shall finish what it has and leave; see `Draining`."""
     say: Callable[[str, str], None] = field(default=_nothing, repr=False)
-    """How `ready` and `fail` reach the master."""
+    """How `ready`, `alive` and `fail` reach the master."""
     shelf: Shelf = field(default_factory=lambda: Shelf(None, Draining()), repr=False)
     """How `store` and its sisters reach the master's store of descriptors."""
 
@@ -77,6 +77,13 @@ class State:
     def ready(self) -> None:
         """Say that the program serves: the generation before may drain. Saying it again does nothing."""
         self.say("ready", "")
+
+    def alive(self) -> None:
+        """Say that the program is well; with the option `watchdog`, one that has not for so long is killed.
+
+        It may be said as often as it comes: no more is sent than is needed.
+        """
+        self.say("alive", "")
 
     def fail(self, reason: str) -> None:
         """Say that this release will not do; on probation it is rolled back, with this reason in the log."""
