@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ask, read_all
+from tests.process.test_serve import ask, who_is_here_may_ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,18 +81,7 @@ def aiohttp(linger: float = 1, pause: float = 0.05) -> str:
 def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
     app = service(aiohttp()).serves()
-    early = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(3)]
-    until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
-    early[1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-")
-    app.restart()
-    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
-    early[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    answer = read_all(early[0])
-    assert b"connection: close" in answer.lower()
-    assert answer.endswith(b"1 0")
-    assert read_all(early[2]) == b"", "it has said nothing for the whole linger"
-    early[1].sendall(b"Length: 4\r\n\r\nbody")
-    assert read_all(early[1]).endswith(b"1 4")
+    who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     said = [line for line in app.out.splitlines() if line in ("started", "shut", "cleaned")]
     assert said == ["started", "started", "shut", "cleaned"]

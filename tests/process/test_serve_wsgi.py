@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import Clients, ask, read_all
+from tests.process.test_serve import Clients, ask, none_is_lost, read_all, who_is_here_may_ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,15 +72,7 @@ class Chunked(Clients):
 def test_no_body_in_chunks_is_lost(service: Callable[..., Service]) -> None:
     """On connections that are kept, at once or after a pause; the storm has the other kinds of clients."""
     app = service(wsgi(2)).serves()
-    clients = Chunked(app.port, [0.0, 0.001, 0.01, 0.05, 0.3])
-    for number in range(2, 7):
-        app.restart()
-        before = clients.answers
-        until(lambda before=before: clients.answers > before + 50, "clients are answered")  # type: ignore[misc]
-        until(lambda number=number: ask(app.port).startswith(f"{number} "), "it answers")  # type: ignore[misc]
-    clients.end()
-    assert clients.failures == []
-    assert clients.answers > 250
+    none_is_lost(app, Chunked(app.port, [0.0, 0.001, 0.01, 0.05, 0.3]))
 
 
 def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
@@ -89,19 +81,7 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> Non
     There are more of them than threads: silence occupies none.
     """
     app = service(wsgi().replace("threads=40", "threads=2")).serves()
-    early = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(5)]
-    until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
-    early[1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-")
-    app.restart()
-    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
-    early[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    answer = read_all(early[0])
-    assert b"connection: close" in answer.lower()
-    assert answer.endswith(b"1 0")
-    for silent in early[2:]:
-        assert read_all(silent) == b"", "it has said nothing for the whole linger"
-    early[1].sendall(b"Length: 4\r\n\r\nbody")
-    assert read_all(early[1]).endswith(b"1 4")
+    who_is_here_may_ask(app, 5)
     app.logged(r"generation 1 .* left after .*: exit status 0")
 
 
