@@ -32,6 +32,20 @@ SLOW = 60.0
 """Seconds for what systemd does at a pace of its own."""
 
 
+_TRIAL = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root
+mount -t cgroup2 cgroup2 /mnt/root/mnt
+group="/mnt/root/mnt$(sed -n 's/^0:://p' /proc/self/cgroup)/$1"
+mkdir "$group"
+rmdir "$group"
+"""
+"""What has to be possible."""
+
+
 def version_of(folder: Path = Path("/")) -> int:
     """Return the version of the systemd that is installed under a folder; 0 where there is none."""
     libraries = (folder / "usr" / "lib").glob("**/systemd/libsystemd-shared-*.so")
@@ -45,9 +59,20 @@ def obstacle() -> str:
         return "only root of a Linux machine can start a systemd of its own"
     if not version_of(Path(os.environ.get(BASE, "/"))):
         return "systemd is not installed (make machine)"
-    trial = ["unshare", "--mount", "--pid", "--cgroup", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    if subprocess.run(trial, capture_output=True, check=False).returncode:
-        return "this machine lets nobody make namespaces and mount"
+    command = [
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "sh",
+        "-c",
+        _TRIAL,
+        "sh",
+        f"overseer-trial-{os.getpid()}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"this machine does not let root mount what a systemd needs: {done.stderr.strip()}"
     return ""
 
 
