@@ -121,6 +121,14 @@ def test_a_bucket_without_a_repository_is_told(site: Site, bucket: tuple[str, st
         source.latest(None)
 
 
+def test_a_bucket_that_falls_silent_is_given_up_as_soon_as_at_any_look(site: Site) -> None:
+    """Not after the patience of a download, which would be five minutes."""
+    with Hostile(lambda _, wire: wire.hold()) as silent:
+        fetcher = S3("access", "secret", bucket="b", key="/", endpoint_url=silent.url, head_timeout=0.2)
+        with pytest.raises(FetchError, match="fell silent"):
+            client(site, fetcher).latest(None)
+
+
 # -- GitHub --------------------------------------------------------------------------------------------------
 
 

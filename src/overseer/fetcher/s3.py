@@ -113,15 +113,15 @@ class S3:
         version = version or self.version_id
         return {**named, "VersionId": version} if version and version != "null" else named
 
-    def web(self) -> Web:
-        """Return what asks for addresses, with the limits of this source."""
+    def web(self, silence: float | None = None) -> Web:
+        """Return what asks for addresses, with the limits of this source; `silence` (seconds) is another."""
         from overseer.fetcher.answer import Manners  # noqa: PLC0415 - as in _new_client
         from overseer.fetcher.web import Web  # noqa: PLC0415
 
         return Web(
             Manners(
                 connect_timeout=self.connect_timeout,
-                read_timeout=self.get_timeout,
+                read_timeout=silence or self.get_timeout,
                 min_rate=self.min_rate,
                 max_size=self.max_size,
                 ca=self._authorities(),

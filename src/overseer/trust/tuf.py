@@ -19,8 +19,9 @@ class TUF:
     repository, by default the only one that the repository has releases of.
 
     The fetcher says where the repository is: `fetcher.HTTP` with a URL, or `fetcher.S3` with a key, that ends
-    in `/`; `fetcher.GitHub`, the assets of whose release it is; or `fetcher.File` with a folder. Raises
-    `ConfigError` for a root that cannot be one, and where python-tuf is not installed.
+    in `/` (just `/` for a whole bucket); `fetcher.GitHub`, the assets of whose release it is; or
+    `fetcher.File` with a folder. Raises `ConfigError` for a root that cannot be one, and where python-tuf is
+    not installed.
     """
 
     root: bytes | str | os.PathLike[str]

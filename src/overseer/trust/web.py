@@ -34,20 +34,27 @@ def at_url(source: HTTP) -> Web:
 
 
 def in_bucket(source: S3) -> Web:
-    """Return the repository whose names begin with a key that ends in a slash."""
-    prefix, web = source.key.lstrip("/"), source.web()
+    """Return the repository whose names begin with a key that ends in a slash.
+
+    Metadata is asked for with the short patience of a look, releases with the long one of a download.
+    """
+    prefix, short, long = source.key.lstrip("/"), source.web(source.head_timeout), source.web()
 
     def ask(name: str, headers: Mapping[str, str]) -> Answer:
-        return web.ask(source.address(prefix + name), headers=headers)
+        return short.ask(source.address(prefix + name), headers=headers)
 
-    return Web(ask, f"s3://{source.bucket}/{prefix}", require_length=True)
+    def fetch(name: str, headers: Mapping[str, str]) -> Answer:
+        return long.ask(source.address(prefix + name), headers=headers)
+
+    return Web(ask, f"s3://{source.bucket}/{prefix}", require_length=True, fetch=fetch)
 
 
 class Web:
-    """Files that are asked for by a GET; `where` is for messages."""
+    """Files that are asked for by a GET, long ones by `fetch` if that is another; `where` is for messages."""
 
-    def __init__(self, ask: Ask, where: str, *, require_length: bool) -> None:
+    def __init__(self, ask: Ask, where: str, *, require_length: bool, fetch: Ask | None = None) -> None:
         self._ask = ask
+        self._fetch = fetch or ask
         self._where = where
         self._require_length = require_length
         self._validators: dict[str, str] = {}
@@ -85,4 +92,4 @@ class Web:
             answer.check_release(name, require_length=self._require_length)
 
         offset = min(partial.size, size) if partial else 0
-        return download(lambda more: self._ask(name, more), check, offset=offset, size=size)
+        return download(lambda more: self._fetch(name, more), check, offset=offset, size=size)
