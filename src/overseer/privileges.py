@@ -161,12 +161,14 @@ def refuse_to_trust(who: Identity, read: Sequence[str]) -> None:
     """
     files = {sys.executable, os.path.join(sys.prefix, "pyvenv.cfg"), *read}
     folders = {path or "." for path in sys.path if os.path.isdir(path or ".")}
-    folders |= {os.path.dirname(path) for path in read if not os.path.exists(path)}
     for module in list(sys.modules.values()):
         files |= {getattr(module, name, None) or "" for name in ("__file__", "__cached__")}
+    files -= {""}
+    # What is not there, a file of options or compiled code, may be put there.
+    folders |= {_what_is_there(path) for path in files if not os.path.exists(path)}
     try:
         with who.acting():
-            _look_through(who, files - {""}, folders)
+            _look_through(who, files, folders)
     except OSError as error:
         raise _refused(who.name, error) from error
 
@@ -179,7 +181,7 @@ def _look_through(who: Identity, files: Iterable[str], folders: Iterable[str]) -
     seen: dict[str, bool] = {}
     for path in sorted(folders):
         if os.access(path, os.W_OK, effective_ids=True):
-            raise _dangerous(who, os.path.abspath(path), path)
+            raise _dangerous(who, os.path.abspath(path), "what lies there")
     for path in sorted({*files, *folders}):
         for spelling in {os.path.abspath(path), os.path.realpath(path)}:
             for part in _upwards(spelling):
@@ -187,6 +189,10 @@ def _look_through(who: Identity, files: Iterable[str], folders: Iterable[str]) -
                     seen[part] = _is_in_hands(who.uid, part)
                 if seen[part]:
                     raise _dangerous(who, part, path)
+
+
+def _what_is_there(path: str) -> str:
+    return next(above for above in _upwards(os.path.abspath(path)) if os.path.exists(above))
 
 
 def _upwards(path: str) -> Iterator[str]:
@@ -210,12 +216,9 @@ def _is_in_hands(uid: int, path: str) -> bool:
     return not sticky and os.access(path, os.W_OK, effective_ids=True)
 
 
-def _dangerous(who: Identity, part: str, path: str) -> ConfigError:
-    which = (
-        "which root executes" if part == path else f"where {os.path.basename(path)} lies, which root executes"
-    )
+def _dangerous(who: Identity, part: str, executed: str) -> ConfigError:
     return ConfigError(
         "user",
-        f"{who.name} may write to {part}, {which} at each start, and so could become root; "
-        "let it belong to root, or have the service manager change the user (User= of systemd)",
+        f"{who.name} may write to {part}, and root executes {executed} at each start, so {who.name} could "
+        "become root; let it belong to root, or have the service manager change the user (User= of systemd)",
     )

@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -220,7 +221,14 @@ def test_a_program_that_the_user_could_change_is_not_started_by_root(
         said = refused(app(write=False))
         mend(path)
         assert said.startswith(f"user: nobody may write to {path}, ")
-        assert "and so could become root" in said
+        assert "so nobody could become root" in said
+
+
+def test_what_is_not_there_yet_could_be_put_there(app: Callable[..., Service]) -> None:
+    """Compiled modules, say, in a folder where everybody may make one."""
+    nowhere = f"/var/tmp/overseer-{secrets.token_hex(8)}/cache"
+    said = refused(app(user=USER, env={"PYTHONPYCACHEPREFIX": nowhere}))
+    assert said.startswith("user: nobody may write to /var/tmp, ")
 
 
 @pytest.mark.parametrize(
