@@ -206,8 +206,20 @@ def test_the_trouble_of_a_team_is_that_team_s(client: Client, repository: Reposi
         repository.metadata.files["1.frontend.json"] = b"[" * 5000
     assert service(client, "app").latest(None)
     for name in ("web", ""):
-        with pytest.raises(FetchError, match="what frontend has signed is refused"):
+        with pytest.raises(FetchError, match="what frontend has signed is refused") as said:
             service(client, name).latest(None)
+        assert said.value.kind == ("expired" if fault == "expired" else "refused")
+
+
+def test_a_team_that_is_sound_again_is_believed_again(client: Client, repository: Repository) -> None:
+    """By the same process, and without another timestamp."""
+    team_site(repository)
+    sound = repository.metadata.files.pop("1.frontend.json")
+    source = service(client, "web")
+    with pytest.raises(FetchError, match="what frontend has signed is refused"):
+        source.latest(None)
+    (client.folder.parent / "public" / "1.frontend.json").write_bytes(sound)
+    assert source.latest(None)
 
 
 def test_a_team_that_expires_is_noticed_though_nothing_changes(

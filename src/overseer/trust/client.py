@@ -149,8 +149,9 @@ def _look(updater: Updater, folder: str) -> View:
             for pattern in patterns:
                 updater.get_targetinfo(_like(pattern))  # has the role read and verified
             role = _load(Targets, folder, name)
-            targets += _believed(updater, folder, role)
-            until = min(until, role.signed.expires)
+            if theirs := list(_believed(updater, folder, role)):
+                targets += theirs
+                until = min(until, role.signed.expires)
         except StorageError:
             continue  # nobody is sent to it: another team, that comes before, has these names alone
         except (exceptions.DownloadError, *_NONSENSE) as error:

@@ -47,6 +47,7 @@ class SignedReleases:
             self._view = refresh(self._files, self._folder, self._trust.anchor())
         for trouble in self._view.troubles:
             if trouble.concerns(self._trust.name):
+                self._view = None  # it may be mended without another timestamp
                 raise FetchError(trouble.why, kind=trouble.kind)
         chosen = choose(self._view.targets, self._trust.name, self._here())
         if chosen is None or seen == _seen(chosen):
