@@ -8,11 +8,12 @@ from urllib.parse import quote
 
 import pytest
 from tuf.api.metadata import Delegations, Metadata, SuccinctRoles, Targets
+from tuf.ngclient import Updater
 
 from overseer.errors import FetchError
 from overseer.fetcher import File
 from overseer.trust.choose import Here
-from overseer.trust.client import refresh
+from overseer.trust.client import ask, refresh
 from overseer.trust.source import SignedReleases
 from overseer.trust.terms import Terms
 from overseer.trust.tuf import TUF
@@ -83,6 +84,34 @@ def test_a_role_with_the_right_name_and_another_key_is_refused(
     repository.renew("targets")
     with pytest.raises(FetchError, match="not signed by those we trust"):
         client.download("team-tool")
+
+
+def test_a_role_of_two_delegators_is_verified_by_the_key_of_each(
+    client: Client, repository: Repository
+) -> None:
+    """Also within one look: what was good on one way is not good on the other."""
+    repository.delegate("a", "a/*")
+    repository.delegate("b", "b/*")
+    repository.delegate("c", "*/*", by="a")
+    mine = repository.signers["c"]
+    repository.delegate("c", "*/*", by="b")
+    repository.entitle("c", SIGNERS[10], by="b")
+    repository.signers["c"] = mine
+    for path in ("a/tool", "b/tool"):
+        repository.add(path, b"content", role="c")
+    repository.renew("targets", "a", "b", "c")
+    assert client.download("a/tool") == b"content"
+    root = repository.metadata.files["1.root.json"]
+    with pytest.raises(FetchError, match="c was signed by 0/1 keys"):
+        client.download("b/tool")
+    with pytest.raises(FetchError, match="c was signed by 0/1 keys"):
+        ask(repository.metadata, str(client.folder), root, both)
+
+
+def both(updater: Updater) -> None:
+    """Look a good target up, and one that has the same role on another way."""
+    assert updater.get_targetinfo("a/tool")
+    updater.get_targetinfo("b/tool")
 
 
 def test_names_may_be_shared_out_by_their_hashes(client: Client, repository: Repository) -> None:
