@@ -17,9 +17,8 @@ import venv
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from tests.docs.blocks import ROOT
-
 URL = "https://github.com/theupdateframework/tuf-conformance"
+ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv" / "conformance"
 
 
@@ -34,6 +33,7 @@ def main(words: list[str]) -> int:
         sys.exit("the suite wants faketime: apt-get install faketime")
     python = environment(suite)
     results = HOME / "results.xml"
+    results.unlink(missing_ok=True)
     module = "plain_client" if plain else "client"
     command = [
         *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={results}", *words),
@@ -48,7 +48,9 @@ def cloned() -> Path:
     """Return a checkout, made if there is none yet."""
     place = HOME / "tuf-conformance"
     if not place.exists():
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", URL, str(place)], check=True)
+        command = ["git", "clone", "--quiet", "--depth=1", URL, str(place)]
+        if subprocess.run(command, check=False).returncode:
+            sys.exit("the suite cannot be cloned; say where a checkout of it is: make conformance SUITE=...")
     return place
 
 
@@ -64,6 +66,8 @@ def environment(suite: Path) -> str:
 
 def told(results: Path, suite: Path) -> int:
     """Print the figure, and what did not pass."""
+    if not results.exists():
+        sys.exit("the suite came to no result")
     cases = list(ET.parse(results).getroot().iter("testcase"))
     failed = [case for case in cases if {"failure", "error"} & {each.tag for each in case}]
     skipped = [case for case in cases if "skipped" in {each.tag for each in case}]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from tuf.api.metadata import Delegations, Metadata, SuccinctRoles, Targets
-from tuf.ngclient import Updater
 
 from overseer.errors import FetchError
 from overseer.fetcher import File
@@ -18,6 +18,9 @@ from overseer.trust.source import SignedReleases
 from overseer.trust.terms import Terms
 from overseer.trust.tuf import TUF
 from tests.conformance.repository import SIGNERS, Client, Repository
+
+if TYPE_CHECKING:
+    from tuf.ngclient import Updater
 
 GRAPHS = {
     "in the order of the list": ("t>a t>b", "a b"),
