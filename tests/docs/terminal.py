@@ -20,6 +20,7 @@ PATIENCE = 20.0
 """Seconds until a line that does not come is a failure."""
 
 _PROMPT = re.compile(r"@@(\d+)@@ ")
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")  # ECMA-48, select graphic rendition: what a page cannot show
 
 
 class Terminal:
@@ -101,7 +102,7 @@ class Terminal:
 
 
 def _plain(text: str) -> str:
-    return _PROMPT.sub("", text.replace("\r\n", "\n"))
+    return _COLOUR.sub("", _PROMPT.sub("", text.replace("\r\n", "\n")))
 
 
 def _below(pid: int) -> Iterator[int]:
