@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import socket
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from overseer.serve.accepting import stop_accepting
 from tests.process.service import DEADLINE, Service, until
 from tests.process.test_serve import ASGI, STREAMS, ask, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
@@ -69,6 +71,28 @@ def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path:
         number = app.restart()
     until(lambda: answer(fresh()) == b"%d 0" % number, f"generation {number} answers")
     assert answer(early) == b"1 0"
+
+
+def test_who_was_just_accepted_is_not_dropped() -> None:
+    """Accepting ends between the round of the loop that accepted, and the one that makes the transport."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        writer.close()
+
+    async def accept_and_stop() -> bytes:
+        loop = asyncio.get_running_loop()
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = await asyncio.start_server(answer, sock=listener)
+        with socket.create_connection(listener.getsockname(), timeout=DEADLINE) as client:
+            client.sendall(b"hello\n")
+            # This round stops in the next one; behind it, in this one, the loop accepts.
+            loop.call_soon(lambda: loop.call_soon(stop_accepting, [server]))
+            found = await asyncio.to_thread(client.recv, 100)
+        server.close()
+        return found
+
+    assert asyncio.run(accept_and_stop()) == b"hello\n"
 
 
 SLOW = """

@@ -18,6 +18,7 @@ from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
 from overseer.errors import ConfigError
+from overseer.serve.accepting import stop_accepting
 from overseer.serve.silence import end_silent_transport, is_silent
 from overseer.serve.streams import REASON, RESTART
 
@@ -92,9 +93,10 @@ class _Serving:
             ]
             self._state.ready()
             await self._state.draining
+            stop_accepting(servers)
+            await self._let_finish()
             for server in servers:
                 server.close()
-            await self._let_finish()
         finally:
             await self._runner.cleanup()
 

@@ -18,6 +18,7 @@ from grpclib.protocol import EventsProcessor, H2Protocol
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
 
+from overseer.serve.accepting import stop_accepting
 from overseer.serve.silence import end_silent_transport, is_silent
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ async def run(server: Server, state: State, *, linger: float, ssl_context: ssl.S
     servers = [await loop.create_server(make, sock=sock, ssl=ssl_context) for sock in state.listeners]
     state.ready()
     await state.draining
-    for each in servers:
-        each.close()
+    stop_accepting(servers)
     patience = loop.time() + linger
     while True:
         late = loop.time() >= patience
@@ -63,6 +63,8 @@ async def run(server: Server, state: State, *, linger: float, ssl_context: ssl.S
         left = [one for one in open_ones if not one.is_over]
         if not left or (late and not any(one.transport for one in left)):
             break
+    for each in servers:
+        each.close()
     for handler in list(server._handlers):  # noqa: SLF001
         await handler.wait_closed()
 

@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from overseer.errors import ConfigError
+from overseer.serve.accepting import stop_accepting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,8 +51,7 @@ async def serve_streams(
     servers = [await loop.create_server(make, sock=sock, **options) for sock in state.listeners]
     state.ready()
     await state.draining
-    for server in servers:
-        server.close()
+    stop_accepting(servers)
     patience = loop.time() + _HANDSHAKE
     while True:
         await asyncio.sleep(_STEP)  # first of all: who was accepted a moment ago becomes a task now
@@ -59,6 +59,8 @@ async def serve_streams(
             await asyncio.wait(open_ones)
         elif not arriving or loop.time() >= patience:
             break
+    for server in servers:
+        server.close()
 
 
 class _Arriving(asyncio.StreamReaderProtocol):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from overseer.errors import ConfigError
+from overseer.serve.accepting import stop_accepting
 from overseer.serve.silence import end_silent_transport
 from overseer.serve.streams import Leaving
 
@@ -75,8 +76,7 @@ class _Server(uvicorn.Server):
         def leave() -> None:
             leaving.drains.set()
             self.should_exit = True
-            for server in self.servers:  # now, and not at the next tick: whoever knocks is the next one's
-                server.close()
+            stop_accepting(self.servers)  # now, and not at the next tick: whoever knocks is the next one's
 
         def hear() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
