@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -201,13 +201,17 @@ class Stage:
 
     def executed(self) -> bool:
         """Whether something evil was executed, or lies there so that it could be."""
-        store = self.folder / ".app.py.overseer"
-        ready = [
-            path
-            for path in store.rglob("*")
-            if path.is_file() and os.access(path, os.X_OK) and EVIL in path.read_bytes()
-        ]
-        return bool(ready) or (self.folder / "executed").exists()
+        return (self.folder / "executed").exists() or any(
+            os.access(path, os.X_OK) and EVIL in content for path, content in self._stored()
+        )
+
+    def _stored(self) -> Iterator[tuple[str, bytes]]:
+        """Yield every file in the store, which may clear away old ones meanwhile."""
+        for folder, _, names in os.walk(self.folder / ".app.py.overseer"):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    path = os.path.join(folder, name)
+                    yield path, Path(path).read_bytes()
 
     # -- thieves -------------------------------------------------------------------------------------------
 
