@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -161,6 +162,32 @@ def test_a_certificate_is_read_by_each_generation(service: Callable[..., Service
     app.restart()
     until(lambda: seen() != before, "the new certificate is shown")
     silent.close()
+
+
+@pytest.mark.long
+def test_an_application_is_told_where_it_was_called(service: Callable[..., Service], tmp_path: Path) -> None:
+    """By the address that was called, of several; a Unix socket is the local host."""
+    place = tmp_path / "sock"
+    told = wsgi().replace(
+        "    answer = b",
+        """
+    answer = "{SERVER_NAME} {SERVER_PORT} {REMOTE_ADDR}".format(**environ).encode()
+    unused = b""",
+    )
+    app = service(told, addresses=["127.0.0.1:0", "[::1]:0", f"unix:{place}"]).serves()
+    seen = set()
+    for port in app.ports():
+        for host in ("127.0.0.1", "::1"):
+            with contextlib.suppress(ConnectionRefusedError):
+                connection = http.client.HTTPConnection(host, port, timeout=DEADLINE)
+                connection.request("GET", "/")
+                assert connection.getresponse().read().decode() == f"{host} {port} {host}"
+                seen.add(host)
+    assert seen == {"127.0.0.1", "::1"}
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.connect(str(place))
+        talk.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert read_all(talk).endswith(b"\r\n\r\nlocalhost 80 ")
 
 
 @pytest.mark.long

@@ -338,4 +338,7 @@ class _Gateway(wsgi.Gateway_10):
         here = self.req.conn.socket.getsockname()
         if isinstance(here, tuple):
             environ["SERVER_NAME"], environ["SERVER_PORT"] = here[0], str(here[1])
+        else:  # a Unix socket has neither, and WSGI (PEP 3333) wants both
+            port = "443" if environ["wsgi.url_scheme"] == "https" else "80"
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = "localhost", port
         return environ
