@@ -12,7 +12,7 @@ from tuf.api.metadata import Delegations, Metadata, SuccinctRoles, Targets
 
 from overseer.errors import FetchError
 from overseer.fetcher import File
-from overseer.trust.choose import Here
+from overseer.trust.choose import Here, Trouble
 from overseer.trust.client import ask, refresh
 from overseer.trust.source import SignedReleases
 from overseer.trust.terms import Terms
@@ -264,3 +264,26 @@ def test_a_team_that_expires_is_noticed_though_nothing_changes(
     repository.renew("frontend")
     view = refresh(repository.metadata, str(client.folder), repository.metadata.files["1.root.json"])
     assert view.until == first.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "mine"),
+    [
+        ("web-*", True),
+        ("*", True),
+        ("w*", True),
+        ("web-[0-9].*", True),
+        ("web-?.?-any", True),
+        ("web-1.0-any", True),
+        ("web-v2*", True),
+        ("web-admin-*", False),
+        ("webs-*", False),
+        ("7zip-*", False),
+        ("app-*", False),
+    ],
+)
+def test_trouble_concerns_whoever_may_have_such_names(pattern: str, *, mine: bool) -> None:
+    """A program is its name, a hyphen, and a version; in doubt there is an alarm."""
+    trouble = Trouble(patterns=("other-*", pattern), why="", kind="refused")
+    assert trouble.concerns("web") is mine
+    assert trouble.concerns("")

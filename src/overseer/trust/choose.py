@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from overseer.errors import FetchError
@@ -43,7 +43,7 @@ class Trouble:
 
     def concerns(self, name: str) -> bool:
         """Tell whether releases of a program may be among it; of one whose name is not known they may."""
-        return not name or any(fnmatchcase(f"{name}-0-any", pattern) for pattern in self.patterns)
+        return not name or any(_may_name(pattern, f"{name}-") for pattern in self.patterns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,14 @@ class Here:
     highest: str = ""
     digest: str = ""
     pinned: str = ""  # the only release that is wanted: its digest or its version
+
+
+def _may_name(pattern: str, start: str) -> bool:
+    """Whether a pattern may match a name that begins so, and goes on with a version."""
+    plain = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+    if plain.startswith(start):
+        return plain == start or bool(re.match("v?[0-9]", plain.removeprefix(start)))
+    return start.startswith(plain)
 
 
 def choose(targets: Iterable[Signed], name: str, here: Here) -> Signed | None:
