@@ -172,9 +172,9 @@ def hold(port: int) -> socket.socket:
 def test_the_watchdog_spares_who_is_well_and_ends_a_master_that_hangs(
     unit: Callable[..., Unit], port: int
 ) -> None:
-    """Fed through restarts, five intervals long; one that stands still is replaced, and nobody refused."""
+    """Fed through restarts, four intervals long; one that stands still is replaced, and nobody refused."""
     lines = (
-        "WatchdogSec=1",
+        "WatchdogSec=2",
         "Restart=on-failure",
         "RestartSec=0",
         "FileDescriptorStoreMax=8",
@@ -183,7 +183,7 @@ def test_the_watchdog_spares_who_is_well_and_ends_a_master_that_hangs(
     app = unit(ECHO, *lines, address=f"127.0.0.1:{port}", fdstore=True)
     app.start()
     fed: set[str] = set()
-    while len(fed) < 10:
+    while len(fed) < 9:
         fed.add(app.show("WatchdogTimestampMonotonic"))
         if len(fed) % 4 == 0:
             app.systemd.ctl("reload", app.name)
@@ -246,5 +246,5 @@ def test_a_program_that_hangs_is_ended_and_the_service_starts_anew(
         "RestartSec=0",
     )
     app.start()
-    until(lambda: app.show("NRestarts") == "1", "it was started anew", SLOW)
+    until(lambda: int(app.show("NRestarts")) >= 1, "it was started anew", SLOW)
     app.logged("its watchdog allows 1 s: it is killed", DEADLINE)
