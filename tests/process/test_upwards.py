@@ -116,6 +116,26 @@ def test_the_watchdog_is_fed_while_somebody_serves(tmp_path: Path, service: Call
     manager.mail.close()
 
 
+def test_more_time_for_a_start_is_none_for_the_watchdog(
+    tmp_path: Path, service: Callable[..., Service]
+) -> None:
+    """EXTEND_TIMEOUT_USEC moves the watchdog of systemd as well: it is fed in the same breath."""
+    manager = Manager(str(tmp_path / "notify"))
+    app = service(env={**manager.env, "WATCHDOG_USEC": "1000000000"}).serves()
+    assert app.restart() == 2
+    app.signal(signal.SIGTERM)
+    assert app.wait() == 0
+    manager.mail.setblocking(False)
+    extended, said = 0, dict[str, str]()
+    while said.get("STOPPING") != "1":
+        said = manager.anything()
+        if "EXTEND_TIMEOUT_USEC" in said:
+            extended += 1
+            assert said["WATCHDOG"] == "1"
+    assert extended >= 3
+    manager.close()
+
+
 def test_the_watchdog_of_another_process_is_not_ours(tmp_path: Path, service: Callable[..., Service]) -> None:
     """Systemd says for whom it is: nothing is sent for it in a whole life."""
     manager = Manager(str(tmp_path / "notify"))

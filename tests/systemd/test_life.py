@@ -188,7 +188,9 @@ def test_the_watchdog_spares_who_is_well_and_ends_a_master_that_hangs(
         if len(fed) % 4 == 0:
             app.systemd.ctl("reload", app.name)
     assert (app.show("ActiveState"), app.show("NRestarts")) == ("active", "0")
-    os.kill(app.pid, signal.SIGSTOP)
+    pid = app.pid
+    app.systemd.ctl("reload", app.name)  # whose timeout is a long one, and not the watchdog's
+    os.kill(pid, signal.SIGSTOP)
     until(lambda: app.show("NRestarts") == "1", "it was replaced", SLOW)
     with socket.create_connection(("127.0.0.1", port), timeout=SLOW) as waiting:
         app.is_("active/running")

@@ -93,7 +93,10 @@ class Upwards:
         until = _patience(world)
         if until > max(self._until, now) and until < inf:
             said["EXTEND_TIMEOUT_USEC"] = str(int((until - now + _GRACE) * 1e6))
-        if self._every < inf and now >= self._fed + self._every and _is_well(world):
+        # More time for a start or a stop is more time for the watchdog, too, until it is fed the next time:
+        # a master that hangs then shall not be found later than any other.
+        due = now >= self._fed + self._every or "EXTEND_TIMEOUT_USEC" in said
+        if self._every < inf and due and _is_well(world):
             said["WATCHDOG"] = "1"
             self._fed = now
         self._told, self._until = told, until
