@@ -29,7 +29,10 @@ if [ "${version:-0}" -lt 253 ] && [ ! -e "$newer" ]; then
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
     mkdir -p "$folder/lists/partial" "$folder/tree/usr"
-    echo "deb http://deb.debian.org/debian ${VERSION_CODENAME:-bookworm}-backports main" >"$folder/sources"
+    apt-get update -qq
+    # shellcheck disable=SC2016 # apt's own words; the mirror is the one that this machine uses
+    mirror=$(apt-get indextargets --format '$(SITE)' "Codename: $VERSION_CODENAME" 'Created-By: Packages' | head -n 1)
+    echo "deb $mirror $VERSION_CODENAME-backports main" >"$folder/sources"
     apt="apt-get -qq -o Dir::Etc::sourcelist=$folder/sources -o Dir::Etc::sourceparts=- -o Dir::State::lists=$folder/lists"
     apt="$apt -o APT::Sandbox::User=root"
     if $apt update && (cd "$folder" && $apt download "systemd/$VERSION_CODENAME-backports" \
