@@ -3,7 +3,8 @@
 # A proof whose tool is missing is skipped, and says so; nothing else needs this.
 set -eu
 wanted="nginx-light haproxy strace curl rsync openssh-client softhsm2 systemd util-linux faketime"
-wanted="$wanted prometheus e2fsprogs xfsprogs $*" # promtool, and file systems to cut the power of
+wanted="$wanted prometheus e2fsprogs xfsprogs" # promtool, and file systems to cut the power of
+wanted="$wanted runit s6 podman runc conmon netavark catatonit $*" # who runs services
 missing=""
 for package in $wanted; do
     dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"

@@ -47,6 +47,13 @@ if __name__ == "__main__":
 """
 """A server of HTTP on all of its listeners, which says who answers and finishes what it has accepted."""
 
+UPGRADES = HTTP.replace(
+    "overseer.run(program, **OPTIONS)",
+    "from overseer import fetcher\n"
+    "    overseer.run(program, fetcher=fetcher.File('next.py'), trust=overseer.Unsigned(), **OPTIONS)",
+).replace('f"{state.generation}\\n"', 'f"{state.version}\\n"')
+"""The server of HTTP, which takes its releases from beside it and answers with its version."""
+
 GATED = """
 import os, threading, time
 import overseer

@@ -14,7 +14,7 @@ from bench.load import Fresh, LoadProcess, Plan
 from click.testing import CliRunner
 
 from overseer.cli.main import cli
-from tests.process.programs import HTTP
+from tests.process.programs import HTTP, UPGRADES
 from tests.process.service import until
 from tests.systemd.manager import SLOW
 from tests.systemd.unit import Unit
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from tests.systemd.manager import Systemd
 
 pytestmark = pytest.mark.long
-
-UPGRADES = HTTP.replace(
-    "overseer.run(program, **OPTIONS)",
-    "from overseer import fetcher\n"
-    "    overseer.run(program, fetcher=fetcher.File('next.py'), trust=overseer.Unsigned(), **OPTIONS)",
-).replace('f"{state.generation}\\\\n"', 'f"{state.version}\\\\n"')
-"""The server of HTTP, which takes its releases from beside it and answers with its version."""
 
 
 class Printed(Unit):
