@@ -48,6 +48,27 @@ def test_an_operator_sees_what_is_going_on(service: Callable[..., Service]) -> N
     assert "no master answers" in overseer(app, "status", status=69)
 
 
+def test_an_operator_sees_how_many_connections_are_open(service: Callable[..., Service]) -> None:
+    """Of each worker, those that drain included; from the kernel, so that no program has to say it."""
+    app = service().serves()
+    held = app.hold()
+    app.restart()
+    other, another = app.hold(), app.hold()
+
+    def seen() -> list[tuple[int, int]]:
+        found = json.loads(overseer(app, "status", "--json"))["generations"]
+        return [(g["number"], g["workers"][0]["connections"]) for g in found]
+
+    assert seen() == [(1, 1), (2, 2)]
+    assert " connections " in overseer(app, "status")
+    assert 'overseer_open_connections{phase="draining",service="app.py"} 1.0' in overseer(app, "metrics")
+    for connection in (held, other, another):
+        connection.sendall(b"go\n")
+        assert connection.makefile().readline()
+        connection.close()
+    until(lambda: seen() == [(2, 0)], "all were closed")
+
+
 def test_a_restart_tells_how_it_ended(service: Callable[..., Service]) -> None:
     """With its words and with its exit status; the service serves on either way."""
     app = service().serves()

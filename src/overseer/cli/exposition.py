@@ -44,6 +44,7 @@ class Seen:
     ledger: Ledger
     held: Mapping[str, str]
     memory: Mapping[str, int]
+    connections: Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,15 @@ def _phases(seen: Seen) -> list[Sample]:
 def _workers(seen: Seen) -> list[Sample]:
     found = [g["phase"] for g in seen.status["generations"] for _ in g["workers"]]
     return [((phase,), found.count(phase)) for phase in PHASES]
+
+
+def _connections(seen: Seen) -> list[Sample]:
+    by_phase: dict[str, int] = {}
+    for generation in seen.status["generations"]:
+        known = [seen.connections[w["pid"]] for w in generation["workers"] if w["pid"] in seen.connections]
+        if known:
+            by_phase[generation["phase"]] = by_phase.get(generation["phase"], 0) + sum(known)
+    return [((phase,), count) for phase, count in by_phase.items()]
 
 
 def _releases(seen: Seen) -> list[Sample]:
@@ -149,6 +159,12 @@ GAUGES = (
         "Memory that only these processes have, where it may be read.",
         ("role",),
         lambda seen: [((role,), size) for role, size in seen.memory.items()],
+    ),
+    Gauge(
+        "overseer_open_connections",
+        "Connections that have been accepted and are not closed, where it may be known.",
+        ("phase",),
+        _connections,
     ),
     Gauge(
         "overseer_last_event_timestamp_seconds",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from overseer.cli import kept, table
+from overseer.cli import connections, kept, table
 from overseer.cli.asking import NobodyError, ask, find
 from overseer.cli.command import Command, of_a_service
 from overseer.errors import ConfigError, OverseerError
@@ -53,7 +53,13 @@ def _seen(path: str) -> Seen:
     if "counts" not in status:
         raise OverseerError(f"the master is an older one, {status['overseer']}, and counts nothing")
     ledger = kept.ledger_of(status)
-    return Seen(status=status, ledger=ledger, held=kept.held(status, ledger), memory=table.memory(status))
+    return Seen(
+        status=status,
+        ledger=ledger,
+        held=kept.held(status, ledger),
+        memory=table.memory(status),
+        connections=connections.count(status),
+    )
 
 
 @click.command(cls=Command)

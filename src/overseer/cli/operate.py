@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from overseer.cli import kept, table
+from overseer.cli import connections, kept, table
 from overseer.cli.asking import ask, find
 from overseer.cli.command import Command, end, of_a_service
 from overseer.cli.events import told
@@ -40,6 +40,7 @@ def status(name: str, control: str, *, as_json: bool, watch: bool) -> None:
     path = find(name, control)
     while True:
         found = ask(path, "status")
+        connections.tell(found)
         ledger = kept.ledger_of(found)
         more = {"pinned": kept.pinned(ledger), "held_in_store": dict(ledger.held)}
         lines = [json.dumps(found | more)] if as_json else list(_shown(found, ledger))

@@ -67,7 +67,7 @@ def headline(status: dict[str, Any]) -> str:
 
 
 def workers(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Tell every worker, in the order of HEADS."""
+    """Tell every worker, in the order of HEADS; `connections` is there where it is known."""
     for generation in status["generations"]:
         for worker in generation["workers"]:
             yield (
@@ -80,11 +80,24 @@ def workers(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 worker["stage"],
                 lasting(worker["age"]),
                 size(memory_of(worker["pid"])),
+                str(worker.get("connections", "?")),
                 printable(worker["says"]),
             )
 
 
-HEADS = ("gen", "phase", "release", "version", "worker", "pid", "stage", "age", "memory", "says")
+HEADS = (
+    "gen",
+    "phase",
+    "release",
+    "version",
+    "worker",
+    "pid",
+    "stage",
+    "age",
+    "memory",
+    "connections",
+    "says",
+)
 
 
 def printable(text: str) -> str:
