@@ -1,7 +1,7 @@
 """From root to the user of the service: who that is, and that there is no way back.
 
 The first process binds what only root may bind, and becomes the user for good before it becomes the master
-(`docs/decisions/0018-privileges.md`). So the master, the generations and the updater are all the user's, and
+(`docs/decisions/0016-privileges.md`). So the master, the generations and the updater are all the user's, and
 what an upgrade brings is never executed as root. One hole remains, and is closed here: at the next start root
 executes the program again, so nothing that root executes or imports may be the user's to change.
 """
