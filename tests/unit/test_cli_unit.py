@@ -93,3 +93,10 @@ def test_a_shell_learns_to_complete(shell: str) -> None:
         check=False,
     )
     assert {line.partition(",")[2] for line in done.stdout.splitlines()} >= {"restart", "reexec", "repo"}
+
+
+def test_the_help_tells_every_command_whole() -> None:
+    """In one line each, none of them cut."""
+    told = CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")[2]
+    assert "  reexec " in told
+    assert "..." not in told

@@ -100,7 +100,7 @@ def _nobody(path: str, error: OSError) -> NobodyError:
     if isinstance(error, PermissionError):
         advice = f"only root and the user of the service may ask; this is user {os.geteuid()}"
     elif isinstance(error, FileNotFoundError):
-        advice = "there is no such socket; is the service running, with this control socket?"
+        advice = "is the service running, and is this its control socket? See --name and --control"
     elif isinstance(error, ConnectionRefusedError):
         advice = "its socket is there, but the service has ended"
     return NobodyError(f"no master answers at {path}: {error.strerror}; {advice}")

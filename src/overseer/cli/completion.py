@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 _VARIABLE = "_OVERSEER_COMPLETE"
 
 
-@click.command()
+@click.command(short_help="What a shell has to know.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what SHELL has to read to complete this command: commands, options and their values.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="What would stop an upgrade here.")
 @of_a_service
 @click.option("--json", "as_json", is_flag=True, help="As one line of JSON, for programs.")
 @click.argument("binary", default="", metavar="[PROGRAM]")

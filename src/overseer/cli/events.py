@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ALWAYS = ("type", "number", "time", "event")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="What has happened, and what happens.")
 @of_a_service
 @click.option("--follow", "-f", is_flag=True, help="Go on with those to come, until Ctrl-C.")
 @click.option("--after", type=int, default=None, metavar="NUMBER", help="Only those after this one.")

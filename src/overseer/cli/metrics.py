@@ -62,7 +62,7 @@ def _seen(path: str) -> Seen:
     )
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="What a service counts, for Prometheus.")
 @of_a_service
 @click.option(
     "--textfile",

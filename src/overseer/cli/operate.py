@@ -31,7 +31,7 @@ _REPLACED = 15.0
 """Seconds that the updater may take to come back."""
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="What a service is doing.")
 @of_a_service
 @click.option("--json", "as_json", is_flag=True, help="As one line of JSON, for programs.")
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
@@ -66,7 +66,7 @@ def _shown(found: dict[str, Any], ledger: Ledger) -> Iterator[str]:
         yield from map(told, found["events"])
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Start the next generation, and have this one drain.")
 @of_a_service
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is known how it ended.")
 def restart(name: str, control: str, *, wait: bool) -> None:
@@ -93,7 +93,7 @@ def _send_off(path: str, kind: str) -> None:
         master.shutdown(socket.SHUT_WR)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Look for a release now, and follow it.")
 @of_a_service
 @click.option("--now", is_flag=True, help="What this command does in any case; for those who expect it.")
 @click.option("--timeout", default=3600.0, show_default=True, metavar="SECONDS", help="How long to wait.")
@@ -145,7 +145,7 @@ def _await(path: str, aim: str, deadline: float) -> dict[str, Any]:
     return {"outcome": "failed", "detail": f"release {table.release(aim)} is still not current"}
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Go back to the release before.")
 @of_a_service
 @click.argument("release", default="")
 @click.option("--timeout", default=3600.0, show_default=True, metavar="SECONDS", help="How long to wait.")
@@ -160,7 +160,7 @@ def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
     _follow(path, _of_the_updater(path, "rollback", release=release), time.monotonic() + timeout)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Never take a release by itself.")
 @of_a_service
 @click.argument("release")
 def hold(name: str, control: str, release: str) -> None:
@@ -168,7 +168,7 @@ def hold(name: str, control: str, release: str) -> None:
     end(_of_the_updater(find(name, control), "hold", release=release))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Give a held release another chance.")
 @of_a_service
 @click.argument("release")
 def unhold(name: str, control: str, release: str) -> None:
@@ -176,7 +176,7 @@ def unhold(name: str, control: str, release: str) -> None:
     end(_of_the_updater(find(name, control), "unhold", release=release))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Stay on a release.")
 @of_a_service
 @click.argument("release", default="")
 def pin(name: str, control: str, release: str) -> None:
@@ -190,14 +190,14 @@ def pin(name: str, control: str, release: str) -> None:
     end(_of_the_updater(find(name, control), "pin", release=release))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Take releases again.")
 @of_a_service
 def unpin(name: str, control: str) -> None:
     """Take releases again; the source is asked at once."""
     end(_of_the_updater(find(name, control), "unpin"))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="What happened to releases, when and why.")
 @of_a_service
 @click.option("--json", "as_json", is_flag=True, help="As lines of JSON, for programs.")
 @click.option("--last", default=20, show_default=True, metavar="N", help="Only the last N; 0 for all.")
@@ -214,14 +214,14 @@ def history(name: str, control: str, *, as_json: bool, last: int) -> None:
         click.echo(line)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Have everybody finish, and end.")
 @of_a_service
 def stop(name: str, control: str) -> None:
     """Stop a service: everybody finishes what he has, and leaves. Waits for it."""
     end(ask(find(name, control), "stop", timeout=None))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Start the master anew, with the same PID.")
 @of_a_service
 def reexec(name: str, control: str) -> None:
     """Start the master itself anew: same PID, same sockets, same children."""

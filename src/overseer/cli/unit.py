@@ -94,7 +94,7 @@ CMD {words}
 """
 
 
-@click.command()
+@click.command(short_help="A configuration for systemd, supervisor, runit, docker.")
 @click.option(
     "--for",
     "manager",
