@@ -42,7 +42,9 @@ bench-upgrade: setup  ## time and memory of a release of 1 GiB, against curl and
 	$(BIN)/python -m bench.upgrade
 bench-patch: setup  ## an update as a patch against the same as a whole: bytes, time, memory
 	$(BIN)/python -m bench.patch
-.PHONY: bench-trust attacks matrix
+.PHONY: bench-trust attacks matrix bench-serve
+bench-serve: .venv/peers  ## restarts under load: overseer.serve against other servers, seven minutes, a table and a plot
+	$(BIN)/python -m bench.serve
 matrix: setup  ## real servers below `overseer run`: 20 restarts each under load, four minutes
 	$(BIN)/python -m bench.matrix --restarts 20
 bench-trust: setup  ## what signatures cost: a poll, a release of 20 MB, the same as a patch

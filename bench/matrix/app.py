@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+
+time.sleep(float(os.environ.get("IMPORT_SECONDS", "0")))  # as one that imports a lot
 
 WORD = b"hello\n"
 HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(WORD)))]

@@ -14,6 +14,7 @@ from bench.master import endurance, growth, idle, peers, proc, report, start, tr
 from bench.master.__main__ import FULL, MEASUREMENTS, QUICK, main
 from bench.master.running import BenchError, Running, ask, free_port, tiny, web
 from bench.master.samples import AGAIN, Spread, in_turns, ratios, table
+from bench.serve import __main__ as serve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -239,3 +240,13 @@ def test_an_unknown_measurement_is_refused_with_those_there_are(capsys: pytest.C
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "speed"])
     assert "speed: there are start" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_restarts_of_ours_are_measured_and_written_down(tmp_path: Path) -> None:
+    """One restart of one adapter: nothing fails, and there are a table, data and a plot."""
+    assert serve.main(["--restarts", "1", "--only", "overseer.serve.wsgi", "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "serve.json").read_text())["rows"]
+    assert [(row["subject"], row["failed"]) for row in found] == [("overseer.serve.wsgi", 0)]
+    assert "| overseer.serve.wsgi | 1 |" in (tmp_path / "serve.md").read_text()
+    assert (tmp_path / "serve.svg").read_text().startswith("<svg")
