@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import overseer
 from overseer.errors import ConfigError
 from overseer.serve.needs import needs
 from overseer.serve.streams import EventsEnd
@@ -68,3 +69,9 @@ def test_what_is_not_installed_is_told_with_what_brings_it() -> None:
         ConfigError, match=r"serve.wsgi: needs no_such_server; pip install 'pyoverseer\[wsgi\]'"
     ):
         needs("wsgi", "no_such_server", "wsgi")
+
+
+def test_a_server_that_nobody_knows_is_named_with_those_that_there_are() -> None:
+    """It says what was asked for and what could be."""
+    with pytest.raises(ConfigError, match=r"server: is 'apache'; overseer serves ASGI with uvicorn"):
+        overseer.serve.asgi(None, Any, server="apache")  # type: ignore[arg-type]

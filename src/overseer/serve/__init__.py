@@ -9,8 +9,10 @@ Each is a few lines around a well-kept server, imported only when it is used. Th
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from overseer.errors import ConfigError
 from overseer.serve.needs import needs
 
 if TYPE_CHECKING:
@@ -34,19 +36,34 @@ SPREAD = 3.0
 """Seconds over which WebSockets are closed, so that their clients do not all come back at once."""
 
 
-def asgi(app: Any, state: State, *, linger: float = LINGER, spread: float = SPREAD, **options: Any) -> None:
-    """Serve an ASGI application with uvicorn on all listeners, until the program drains and all is answered.
+_ASGI = {
+    "uvicorn": "serve",
+}
+"""Servers of `asgi`, and the extra that brings each."""
+
+
+def asgi(
+    app: Any,
+    state: State,
+    *,
+    server: str = "uvicorn",
+    linger: float = LINGER,
+    spread: float = SPREAD,
+    **options: Any,
+) -> None:
+    """Serve an ASGI application on all listeners, until the program drains and all is answered.
 
     Ready is when the application's lifespan has started. While it drains: nothing more is accepted; answers
     carry `Connection: close`; a connection without a request lingers for up to `linger` seconds, and is
     closed when nothing has come on it; WebSockets are closed with 1012 (service restart) over `spread`
     seconds; event streams end between two events; then background tasks and the lifespan's shutdown.
-    `options` are uvicorn's own. Raises `ConfigError` where uvicorn is not installed, or for an option that
-    says where to listen.
+    `server` is "uvicorn", and `options` are its own. Raises `ConfigError` where it is not installed, or for
+    an option that says where to listen.
     """
-    needs("asgi", "uvicorn", "serve")
-    from overseer.serve.with_uvicorn import run  # noqa: PLC0415 - imported only when it is used
-
+    if server not in _ASGI:
+        raise ConfigError("server", f"is {server!r}; overseer serves ASGI with {', '.join(_ASGI)}")
+    needs("asgi", server, _ASGI[server])
+    run = import_module(f"overseer.serve.with_{server}").run  # only when it is used
     run(app, state, linger=linger, spread=spread, options=options)
 
 
