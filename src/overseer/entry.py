@@ -162,7 +162,8 @@ def _be_program(config: Config, mine: role.Role) -> None:  # noqa: C901 - of sho
 
     def heard(word: wire.Word) -> None:
         if word["type"] == "drain":
-            draining.begin("asked to by the master")
+            stops = word.get("stops") is True
+            draining.begin("the service stops" if stops else "another generation serves", stops=stops)
         elif word["type"] == "stored":
             shelf.arrived(str(word["name"]), str(word["data"]), int(word["fd"]))
         elif word["type"] == "answer" and word.get("outcome") == "failed":
@@ -170,7 +171,7 @@ def _be_program(config: Config, mine: role.Role) -> None:  # noqa: C901 - of sho
 
     def lost() -> None:
         _log.warning("the master is gone: the program drains")
-        draining.begin("the master is gone")
+        draining.begin("the master is gone", stops=True)
         outlive(config.terminate_timeout)
 
     listeners = _listeners(fds, config, draining, used)
@@ -317,7 +318,7 @@ def _heed_signals(link: Link) -> None:
 def _signalled(draining: Draining, link: Link, number: int) -> None:
     if link.alone and draining.is_set() and number == signal.SIGINT:
         os._exit(128 + number)  # asked twice by hand, and nobody else would end it
-    draining.begin(f"signal {signal.Signals(number).name}")
+    draining.begin(f"signal {signal.Signals(number).name}", stops=link.alone)
 
 
 def _end(error: OverseerError, status: int) -> int:

@@ -135,7 +135,7 @@ def test_a_program_that_is_replaced_hears_of_it(service: Callable[..., Service],
     """In whichever way it waits; and it leaves with status 0."""
     app = service(app_of(WAYS_TO_WAIT[way])).serves()
     app.restart()
-    assert told(app) == [{"left": "asked to by the master"}]
+    assert told(app) == [{"left": "another generation serves"}]
     app.logged(r"generation 1 \(pid \d+\) left after .*: exit status 0")
 
 

@@ -73,6 +73,32 @@ def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path:
     assert answer(early) == b"1 0"
 
 
+@pytest.mark.parametrize("source", [ASGI, AIOHTTP, STREAMS], ids=["asgi", "aiohttp", "streams"])
+def test_a_restart_renews_the_certificate(
+    service: Callable[..., Service], tmp_path: Path, source: str
+) -> None:
+    """Each generation reads it anew (wsgi has a test of its own)."""
+    authority, pem = trustme.CA(), tmp_path / "cert.pem"
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    def renew() -> None:
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+
+    def seen() -> bytes:
+        plain = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+        with context.wrap_socket(plain, server_hostname="localhost") as talk:
+            return talk.getpeercert(binary_form=True) or b""
+
+    renew()
+    app = service(of(source, linger=0.1, pem=str(pem))).serves()
+    before = seen()
+    renew()
+    assert seen() == before
+    app.restart()
+    until(lambda: seen() != before, "the new certificate is shown")
+
+
 def test_who_was_just_accepted_is_not_dropped() -> None:
     """Accepting ends between the round of the loop that accepted, and the one that makes the transport."""
 

@@ -312,7 +312,7 @@ class Master:
         child.leaving = True
         if foreign.ask_to_leave(self.estate, child):
             return
-        child.channel.send({"type": "drain"})
+        child.channel.send({"type": "drain", "stops": self.estate.world.life is not Life.RUNNING})
         if not child.greeted or child.channel.ended:  # it cannot hear us: not yet, or not any more
             child.signal(signal.SIGTERM)
 

@@ -38,6 +38,8 @@ class Draining:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.stops = False
+        """Whether the whole service ends, so that nobody else will answer."""
         self._event = threading.Event()
         self._lock = threading.RLock()
         self._callbacks: list[Callable[[], object]] = []
@@ -116,9 +118,10 @@ class Draining:
                 return
         callback()
 
-    def begin(self, reason: str) -> None:
-        """Let it be then. Only the first call does anything."""
+    def begin(self, reason: str, *, stops: bool = False) -> None:
+        """Let it be then. Later calls do nothing, except that they may say that the whole service ends."""
         with self._lock:
+            self.stops |= stops
             if self._event.is_set():
                 return
             self.reason = reason

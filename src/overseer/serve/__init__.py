@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from overseer.errors import ConfigError
+from overseer.serve import health
 from overseer.serve.needs import needs
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def asgi(
     server: str = "uvicorn",
     linger: float = LINGER,
     spread: float = SPREAD,
+    live: str = "",
+    ready: str = "",
     **options: Any,
 ) -> None:
     """Serve an ASGI application on all listeners, until the program drains and all is answered.
@@ -57,6 +60,9 @@ def asgi(
     carry `Connection: close`; a connection without a request lingers for up to `linger` seconds, and is
     closed when nothing has come on it; WebSockets are closed with 1012 (service restart) over `spread`
     seconds; event streams end between two events; then background tasks and the lifespan's shutdown.
+    `live` and `ready` are paths that a load balancer asks, answered beside the application: 200, and for
+    `ready` 503 when the whole service stops; none without.
+
     `server` is "uvicorn", and `options` are its own. Raises `ConfigError` where it is not installed, or for
     an option that says where to listen.
     """
@@ -64,6 +70,7 @@ def asgi(
         raise ConfigError("server", f"is {server!r}; overseer serves ASGI with {', '.join(_ASGI)}")
     needs("asgi", server, _ASGI[server])
     run = import_module(f"overseer.serve.with_{server}").run  # only when it is used
+    app = health.asgi(app, health.Health(state, live, ready))
     run(app, state, linger=linger, spread=spread, options=options)
 
 
@@ -73,6 +80,8 @@ def wsgi(
     *,
     linger: float = LINGER,
     threads: int = THREADS,
+    live: str = "",
+    ready: str = "",
     ssl_certfile: str | None = None,
     ssl_keyfile: str | None = None,
     **options: Any,
@@ -82,7 +91,7 @@ def wsgi(
     As many requests as there are `threads` (20) are answered at one time; connections without a request need
     none. While it drains: nothing more is accepted; answers carry `Connection: close`; a connection without a
     request lingers for up to `linger` seconds, and is closed when nothing has come on it; event streams
-    (text/event-stream) end behind the next event.
+    (text/event-stream) end behind the next event. `live` and `ready` are those of `asgi`.
 
     With `ssl_certfile`, and `ssl_keyfile` unless the key is in the same file, it speaks HTTPS. `options` are
     cheroot's `server_name`, `timeout` (10 s, of silence, between two requests and within one),
@@ -92,6 +101,7 @@ def wsgi(
     needs("wsgi", "cheroot", "wsgi")
     from overseer.serve.with_cheroot import run  # noqa: PLC0415
 
+    app = health.wsgi(app, health.Health(state, live, ready))
     certificate = (ssl_certfile, ssl_keyfile) if ssl_certfile else None
     run(app, state, linger=linger, threads=threads, certificate=certificate, options=options)
 
@@ -102,6 +112,8 @@ def aiohttp(
     *,
     linger: float = LINGER,
     spread: float = SPREAD,
+    live: str = "",
+    ready: str = "",
     ssl_context: ssl.SSLContext | None = None,
     **options: Any,
 ) -> None:
@@ -118,8 +130,9 @@ def aiohttp(
     those of `aiohttp.web.AppRunner`. Raises `ConfigError` for one that says where to listen.
     """
     needs("aiohttp", "aiohttp", "aiohttp")
-    from overseer.serve.with_aiohttp import run  # noqa: PLC0415
+    from overseer.serve.with_aiohttp import add_health, run  # noqa: PLC0415
 
+    add_health(app, health.Health(state, live, ready))
     run(app, state, linger=linger, spread=spread, ssl_context=ssl_context, options=options)
 
 

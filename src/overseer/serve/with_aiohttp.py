@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
+from overseer.serve.health import headers
 from overseer.serve.silence import end_silent_transport, is_silent
 from overseer.serve.streams import REASON, RESTART
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from overseer.program.state import State
+    from overseer.serve.health import Health
 
 _OURS = frozenset(
     {"handle_signals", "host", "port", "path", "sock", "backlog", "reuse_address", "reuse_port"}
@@ -51,6 +53,22 @@ def run(
         name = min(wrong)
         raise ConfigError(name, "is overseer's: say it to overseer.run, not to the server")
     asyncio.run(_Serving(app, state, linger=linger, spread=spread, options=options).run(ssl_context))
+
+
+def add_health(app: web.Application, health: Health) -> None:
+    """Have `app` answer what `health` knows, before anything of its own does."""
+
+    @web.middleware
+    async def answering(request: web.Request, handler: Any) -> web.StreamResponse:
+        answer = health.answer(request.method, request.path)
+        if not answer:
+            passed: web.StreamResponse = await handler(request)
+            return passed
+        status, body = answer
+        return web.Response(status=int(status), body=body, headers=headers(body))
+
+    if health:
+        app.middlewares.insert(0, answering)
 
 
 class _Runner(web.AppRunner):
