@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.load.generations import Generations
 from bench.load.histogram import Histogram
 from bench.load.outcomes import Failure, Outcome
-from bench.load.report import Generation, Moment, Report, Split, Summary, Window
+from bench.load.report import Moment, Report, Split, Summary, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,7 @@ class Ledger:
         self.sent = 0
         self.ended = 0
         self.connections: Counter[str] = Counter()
+        self.apart: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
         self.lag = Histogram()
         self._target = target
         self._kinds = kinds
@@ -64,16 +66,22 @@ class Ledger:
         self._told = told
         self._first = False  # whether the first answer came
         self._cells: dict[tuple[int, str], _Cell] = {}
-        self._generations: dict[str, Generation] = {}
+        self._generations = Generations()
         self._failures: list[Failure] = []
 
     def answered(self, kind: str, due: float, at: float, generation: str | None) -> None:
         """Write down a good answer, complete at `at`, to a request due at `due`."""
+        self.heard(generation, at)
+        self.good(kind, due, at, generation)
+
+    def good(self, kind: str, due: float, at: float, generation: str | None) -> None:
+        """Write it down for one whose answer was `heard` before."""
         cell = self._cell(kind, due, at)
         cell.outcomes[Outcome.OK] += 1
         cell.latencies.record(at - due)
         self.ended += 1
-        self.heard(generation, at)
+        if generation is not None:
+            self._generations.timed(generation, at - due)
 
     def failed(self, failure: Failure) -> None:
         """Write down a request that failed."""
@@ -88,14 +96,8 @@ class Ledger:
         if not self._first:
             self._first = True
             self._tell({"event": "started", "at": at})
-        if generation is None:
-            return
-        known = self._generations.get(generation)
-        if known is None:
-            self._generations[generation] = Generation(1, at, at)
+        if generation is not None and self._generations.heard(generation, at):
             self._tell({"event": "generation", "generation": generation, "at": at})
-        else:
-            self._generations[generation] = Generation(known.answers + 1, known.first, at)
 
     def _cell(self, kind: str, due: float, at: float) -> _Cell:
         key = (int((due - self._started) / SLICE), kind)
@@ -131,21 +133,21 @@ class Ledger:
             sent=self.sent,
             total=sums.split(self._kinds),
             kinds={kind: sums.split((kind,)) for kind in self._kinds},
-            generations=dict(self._generations),
+            generations=self._generations.table(),
             windows=tuple(
                 Window(label, opens, shuts, by_window[which].summary(), self._new_after(opens, shuts))
                 for which, (opens, shuts, label) in enumerate(windows)
             ),
             connections=dict(self.connections),
+            apart={kind: dict(words) for kind, words in self.apart.items() if words},
             lag=Summary.of(self.lag, 0),
             failures=tuple(self._failures),
             timeline=self._timeline() if timeline else (),
         )
 
     def _new_after(self, opens: float, shuts: float) -> float | None:
-        return next(
-            (each.first - opens for each in self._generations.values() if opens <= each.first <= shuts), None
-        )
+        first = self._generations.first_within(opens, shuts)
+        return None if first is None else first - opens
 
     def _timeline(self) -> tuple[Moment, ...]:
         slices: dict[int, _Sum] = {}

@@ -50,12 +50,18 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What one generation of the server answered; times on the monotonic clock."""
+    """What one generation of the server answered; times on the monotonic clock, latencies in seconds."""
 
     answers: int
     first: float
     """when its first answer was complete"""
     last: float
+    timed: int = 0
+    """how many of its answers were good and are in the latencies"""
+    p50: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
+    most: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,8 @@ class Report:
     failures: tuple[Failure, ...]
     """the first thousand"""
     timeline: tuple[Moment, ...] = ()
+    apart: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    """by kind of client: what is no failure and yet worth a word (told to leave, sent again, retried)"""
 
     @property
     def ok(self) -> int:
@@ -152,6 +160,8 @@ def _split(data: Mapping[str, Any]) -> Split:
 
 LATE: Final = 0.020
 """Seconds of the generator's own lag (its p99) from which the table warns: it then measured itself too."""
+MOST_TOLD: Final = 12
+"""Generations in the table; the JSON has all."""
 _FEW: Final = 10
 
 
@@ -166,14 +176,14 @@ def _lines(report: Report) -> Iterator[str]:
         else:
             yield _row(name, split.all)
         bad = [f"{count:,} {word}" for word, count in split.outcomes.items() if word != Outcome.OK]
-        if bad and name != "all":
-            yield f"{'':24}{', '.join(bad)}"
+        if name != "all":
+            bad += [f"{count:,} {word}" for word, count in report.apart.get(name, {}).items()]
+            if bad:
+                yield f"{'':24}{', '.join(bad)}"
     for window in report.windows:
         said = "" if window.new_after is None else f", new generation after {window.new_after * 1e3:.0f} ms"
         yield f"window {window.label or '-'}: {_worst(window.summary)}{said}"
-    if report.generations:
-        said = ", ".join(f"{name}: {each.answers:,}" for name, each in report.generations.items())
-        yield f"answers by generation  {said}"
+    yield from _by_generation(report.generations)
     yield "connections  " + ", ".join(
         f"{count:,} {word}" for word, count in report.connections.items() if count
     )
@@ -189,10 +199,36 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"and {report.failed - _FEW:,} more"
 
 
+def told(generations: Mapping[str, Generation]) -> dict[str, Generation]:
+    """Return those that a table shows: all of a few; of many the first, the slowest, and the last."""
+    if len(generations) <= MOST_TOLD:
+        return dict(generations)
+    few = MOST_TOLD // 3
+    names = list(generations)
+    slow = sorted(names[few:-few], key=lambda name: generations[name].p99, reverse=True)[:few]
+    shown = {*names[:few], *slow, *names[-few:]}
+    return {name: each for name, each in generations.items() if name in shown}
+
+
+def _by_generation(generations: Mapping[str, Generation]) -> Iterator[str]:
+    if not generations:
+        return
+    yield f"{'by generation':24}{'answers':>10}"
+    shown = told(generations)
+    for name, each in shown.items():
+        times = _times(each.p50, each.p99, each.p999, each.most)
+        yield f"{f'  {name[:20]}':24}{each.answers:10,}{'':8}{times}"
+    if len(shown) < len(generations):
+        yield f"  the first, the slowest and the last of {len(generations):,} generations"
+
+
 def _row(name: str, summary: Summary) -> str:
-    times = (summary.p50, summary.p99, summary.p999, summary.most)
-    shown = "".join(f"{each * 1e3:9.2f}" for each in times)
-    return f"{name:24}{summary.count:10,}{summary.failed:8,}{shown}"
+    times = _times(summary.p50, summary.p99, summary.p999, summary.most)
+    return f"{name:24}{summary.count:10,}{summary.failed:8,}{times}"
+
+
+def _times(*seconds: float) -> str:
+    return "".join(f"{each * 1e3:9.2f}" for each in seconds)
 
 
 def _worst(summary: Summary) -> str:
