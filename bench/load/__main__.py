@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from bench.load.engine import fine_loop, run
 from bench.load.marks import Marks
-from bench.load.plan import Drip, Fresh, Kept, Kind, Late, Pipeline, Plan, Target, Upload
+from bench.load.plan import (
+    Drip,
+    Events,
+    Fresh,
+    Http2,
+    Kept,
+    Kind,
+    Late,
+    Pipeline,
+    Plan,
+    Target,
+    Upload,
+    WebSocket,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     kinds.add_argument("--drip", type=float, metavar="RATE", help="the request byte by byte")
     kinds.add_argument("--upload", type=float, metavar="RATE", help="a slow body")
     kinds.add_argument("--pipeline", type=float, metavar="RATE", help="several requests at once")
+    kinds.add_argument("--websocket", type=float, metavar="RATE", help="messages that are echoed")
+    kinds.add_argument("--events", type=int, metavar="N", help="so many streams of events, whatever the rate")
+    kinds.add_argument("--http2", type=float, metavar="RATE", help="streams of HTTP/2, over plain TCP")
     fine = parser.add_argument_group("what they do")
     fine.add_argument("--connections", type=int, default=50, help="kept: fill the pool to these first (50)")
     fine.add_argument(
@@ -98,6 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     fine.add_argument("--upload-size", type=int, default=65536, metavar="BYTES", help="upload: body (65536)")
     fine.add_argument("--upload-over", type=float, default=1.0, metavar="S", help="upload: its time (1)")
     fine.add_argument("--depth", type=int, default=5, help="pipeline: requests at once (5)")
+    fine.add_argument("--websocket-path", default="", metavar="PATH", help="websocket: instead of the path")
+    fine.add_argument("--sockets", type=int, default=10, metavar="N", help="websocket: connections (10)")
+    fine.add_argument("--events-path", default="", metavar="PATH", help="events: instead of the path")
+    fine.add_argument("--silence", type=float, metavar="S", help="events: longest silence (however long)")
+    fine.add_argument("--sessions", type=int, default=2, metavar="N", help="http2: connections (2)")
+    fine.add_argument(
+        "--streams", type=int, default=100, metavar="N", help="http2: at one time on a connection (100)"
+    )
     whole = parser.add_argument_group("the run")
     whole.add_argument("--seconds", type=float, default=10.0, help="how long (10); 0: until stopped")
     whole.add_argument("--timeout", type=float, default=10.0, help="seconds for one answer (10)")
@@ -137,6 +161,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         kinds.append(Upload(rate=options.upload, size=options.upload_size, over=options.upload_over))
     if options.pipeline:
         kinds.append(Pipeline(rate=options.pipeline, depth=options.depth))
+    kinds += _lasting(options)
     headers = [header.partition(":") for header in options.header]
     return Plan(
         kinds=tuple(kinds),
@@ -149,6 +174,19 @@ def _plan(options: argparse.Namespace) -> Plan:
         arrivals=options.arrivals,
         seed=options.seed,
     )
+
+
+def _lasting(options: argparse.Namespace) -> list[Kind]:
+    kinds: list[Kind] = []
+    if options.websocket:
+        kinds.append(
+            WebSocket(rate=options.websocket, path=options.websocket_path, connections=options.sockets)
+        )
+    if options.events:
+        kinds.append(Events(connections=options.events, path=options.events_path, silence=options.silence))
+    if options.http2:
+        kinds.append(Http2(rate=options.http2, connections=options.sessions, streams=options.streams))
+    return kinds
 
 
 async def _run(target: Target, plan: Plan, options: argparse.Namespace, lines: _Lines | None) -> Report:

@@ -33,12 +33,21 @@ class Answer(NamedTuple):
     """nothing more can come on this connection"""
 
 
-class _Head(NamedTuple):
+class Head(NamedTuple):
+    """What a head says."""
+
     status: int
     generation: str | None
     close: bool
     length: int
     """of the body; or one of the two below"""
+    media: bytes
+    """the type of the body, in small letters, without its parameters"""
+
+    @property
+    def until_eof(self) -> bool:
+        """Whether the body lasts as long as the connection, so that its end looks like a cut."""
+        return self.length == _UNTIL_EOF
 
 
 _CHUNKED: Final = -1
@@ -59,9 +68,9 @@ class Dialect:
     def __init__(self, *, header: str = "X-Generation", body: re.Pattern[bytes] | None = None) -> None:
         self.header = header.lower().encode("latin-1")
         self.body = body
-        self._heads: dict[bytes, _Head] = {}
+        self._heads: dict[bytes, Head] = {}
 
-    def read(self, raw: bytes) -> _Head:
+    def read(self, raw: bytes) -> Head:
         """Return what a head says.
 
         Heads repeat word for word until the second in their Date changes, so the last few are remembered.
@@ -74,6 +83,11 @@ class Dialect:
             self._heads[raw] = head
         return head
 
+    def in_body(self, body: bytes) -> str | None:
+        """Return the generation that these bytes name, if one is sought in them and found."""
+        match = None if self.body is None else self.body.search(body)
+        return match[1].decode("latin-1") if match else None
+
 
 class Answers:
     """Reads the answers of one connection in the order of its requests."""
@@ -83,7 +97,7 @@ class Answers:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._buffer = b""
-        self._head: _Head | None = None
+        self._head: Head | None = None
         self._left = 0  # bytes of the body (or of this chunk, with its line end) still to come
         self._trailer = False
         self._kept = b""
@@ -138,7 +152,7 @@ class Answers:
         complete.append(self._done(head))
         return bool(self._buffer)
 
-    def _step_chunk(self, head: _Head, complete: list[Answer]) -> bool:
+    def _step_chunk(self, head: Head, complete: list[Answer]) -> bool:
         if self._left:
             taken = self._buffer[: self._left]
             self._keep(taken[: max(self._left - 2, 0)])  # the last two bytes are the line end
@@ -179,7 +193,7 @@ class Answers:
         self._buffer = self._buffer[end + 2 :]
         return line
 
-    def _take_head(self) -> _Head | None:
+    def _take_head(self) -> Head | None:
         data = self._buffer
         end = data.find(b"\r\n\r\n")
         if end < 0:
@@ -197,32 +211,67 @@ class Answers:
         if self._dialect.body is not None and len(self._kept) < MOST_BODY_KEPT:
             self._kept += body[: MOST_BODY_KEPT - len(self._kept)]
 
-    def _done(self, head: _Head) -> Answer:
+    def _done(self, head: Head) -> Answer:
         generation = head.generation
         if generation is None and self._dialect.body is not None:
-            match = self._dialect.body.search(self._kept)
-            if match:
-                generation = match[1].decode("latin-1")
+            generation = self._dialect.in_body(self._kept)
         self._head = None
         self._kept = b""
         return Answer(head.status, generation, head.close)
 
 
-def _read_head(raw: bytes, header: bytes) -> _Head:
+class Streamed(Answers):
+    """Reads one answer whose body is wanted as it comes, and perhaps never ends."""
+
+    __slots__ = ("_pieces", "head")
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self.head: Head | None = None
+        """of the answer, from when it is here"""
+        self._pieces: list[bytes] = []
+
+    def pieces(self) -> list[bytes]:
+        """Return what has come of the body since this was last asked."""
+        found, self._pieces = self._pieces, []
+        return found
+
+    def _take_head(self) -> Head | None:
+        head = super()._take_head()
+        if head is not None and head.status >= 200:
+            self.head = self.head or head
+        return head
+
+    def _keep(self, body: bytes) -> None:
+        if body:
+            self._pieces.append(body)
+
+
+def read_head(raw: bytes) -> tuple[int, bool, dict[bytes, list[bytes]]]:
+    """Return the status of a head, whether it is HTTP/1.1, and its fields by their names in small letters.
+
+    Raises:
+        Malformed: when it is none.
+
+    """
     lines = raw.split(b"\r\n")
     match = _STATUS_LINE.fullmatch(lines[0])
     if not match:
         raise Malformed(f"not a status line: {lines[0][:80]!r}")
-    status = int(match[2])
-    fields = _read_fields(lines[1:])
+    return int(match[2]), match[1] == b"1", _read_fields(lines[1:])
+
+
+def _read_head(raw: bytes, header: bytes) -> Head:
+    status, keeps, fields = read_head(raw)
     named = fields.get(header)
     generation = None if named is None else named[-1].decode("latin-1")
     words = {word.strip() for text in fields.get(b"connection", ()) for word in text.lower().split(b",")}
-    close = b"close" in words or (match[1] == b"0" and b"keep-alive" not in words)
+    close = b"close" in words or (not keeps and b"keep-alive" not in words)
     length = _read_length(fields)
     if status < 200 or status in (204, 304):
         length = 0
-    return _Head(status, generation, close or length == _UNTIL_EOF, length)
+    media = fields.get(b"content-type", [b""])[-1].partition(b";")[0].strip().lower()
+    return Head(status, generation, close or length == _UNTIL_EOF, length, media)
 
 
 def _read_fields(lines: list[bytes]) -> dict[bytes, list[bytes]]:

@@ -12,37 +12,69 @@ if TYPE_CHECKING:
     from bench.load.ledger import Ledger
 
 
-class Awaited:
-    """When each was due, in the order they are sent. Every one ends in the ledger, exactly once."""
+class Account:
+    """What one connection has answered until now, for the failures that come after it.
 
-    __slots__ = ("_answered", "_generation", "_kind", "_ledger", "dues", "port")
+    Args:
+        ledger: where every end is written down.
+        kind: the name of the kind of client.
+
+    """
+
+    __slots__ = ("answered", "generation", "kind", "ledger", "port")
 
     def __init__(self, ledger: Ledger, kind: str) -> None:
-        self.dues: deque[float] = deque()
         self.port = 0
-        self._ledger = ledger
-        self._kind = kind
-        self._answered = 0
-        self._generation: str | None = None
+        self.answered = 0
+        self.generation: str | None = None
+        self.ledger = ledger
+        self.kind = kind
+
+    def good(self, due: float, now: float, generation: str | None) -> None:
+        """What was due then is answered well now."""
+        self.answered += 1
+        if generation is not None:
+            self.generation = generation
+        self.ledger.answered(self.kind, due, now, generation)
+
+    def bad(self, outcome: Outcome, detail: str, due: float, now: float) -> None:
+        """What was due then has failed."""
+        known = (self.generation, self.answered, self.port)
+        self.ledger.failed(Failure(outcome, self.kind, detail, due, now, *known))
+
+    def alone(self, outcome: Outcome, detail: str, now: float) -> None:
+        """A connection failed while nothing was asked on it, and that counts: as one more that failed."""
+        self.ledger.sent += 1
+        self.bad(outcome, detail, now, now)
+
+    def apart(self, word: str, count: int = 1) -> None:
+        """Count something that is no failure, and worth a word of its own."""
+        self.ledger.apart[self.kind][word] += count
+
+
+class Awaited(Account):
+    """When each was due, in the order they are sent. Every one ends in the ledger, exactly once."""
+
+    __slots__ = ("dues",)
+
+    def __init__(self, ledger: Ledger, kind: str) -> None:
+        super().__init__(ledger, kind)
+        self.dues: deque[float] = deque()
 
     def answer(self, answer: Answer, now: float) -> None:
         """The oldest has this answer."""
         due = self.dues.popleft()
-        self._answered += 1
-        if answer.generation is not None:
-            self._generation = answer.generation
         outcome = outcome_of_status(answer.status)
         if outcome is Outcome.OK:
-            self._ledger.answered(self._kind, due, now, answer.generation)
-        else:
-            self._ledger.heard(answer.generation, now)
-            self._fail(outcome, f"status {answer.status}", due, now)
+            self.good(due, now, answer.generation)
+            return
+        self.answered += 1
+        if answer.generation is not None:
+            self.generation = answer.generation
+        self.ledger.heard(answer.generation, now)
+        self.bad(outcome, f"status {answer.status}", due, now)
 
     def fail(self, outcome: Outcome, detail: str, now: float) -> None:
         """All of them ended so."""
         while self.dues:
-            self._fail(outcome, detail, self.dues.popleft(), now)
-
-    def _fail(self, outcome: Outcome, detail: str, due: float, now: float) -> None:
-        known = (self._generation, self._answered, self.port)
-        self._ledger.failed(Failure(outcome, self._kind, detail, due, now, *known))
+            self.bad(outcome, detail, self.dues.popleft(), now)

@@ -1,8 +1,9 @@
 """The kinds of clients: what each does with its connections when its time has come.
 
-All but one are a script: bytes and the moments to send them, on a connection of their own. A new kind (a
-WebSocket, a stream of events) is a class with the four methods of `Client` and a line in `CLIENTS`; what
-differs in how it reads belongs beside `answers`.
+Most are a script: bytes and the moments to send them, on a connection of their own. Those that speak
+another language than HTTP/1, or listen to an answer that does not end, have modules of their own:
+`talking`, `listening`, `http2`. A new kind is a class with the methods of `Client` and a line in `CLIENTS`;
+what differs in how it reads belongs beside `answers`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bench.load.connection import Connection
+from bench.load.heads import request
+from bench.load.listening import Listening
 from bench.load.outcomes import Failure, Outcome
-from bench.load.plan import Drip, Fresh, Kept, Kind, Late, Pipeline, Upload
+from bench.load.plan import Drip, Events, Fresh, Http2, Kept, Kind, Late, Pipeline, Upload, WebSocket
+from bench.load.talking import Talking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +30,10 @@ class Client(Protocol):
 
     @property
     def weight(self) -> int:
-        """How many requests one arrival is; each of them ends exactly once in the ledger."""
+        """How many requests one arrival is; each of them ends exactly once in the ledger.
+
+        0: the client counts by itself what it begins.
+        """
 
     def arrive(self, due: float) -> None:
         """Begin at the time `due` on the loop's clock, which is now or was a moment ago."""
@@ -34,23 +41,11 @@ class Client(Protocol):
     def sweep(self, now: float) -> None:
         """Give up what has waited too long without a connection of its own."""
 
+    def stop(self) -> None:
+        """Begin nothing more, and end what would not end by itself; what is under way is awaited."""
+
     def close(self) -> None:
         """Let go of all idle connections: the run is over, nothing is under way."""
-
-
-def request(
-    setting: Setting, kind: Kind, *, method: str = "GET", close: bool, length: int | None = None
-) -> bytes:
-    """Return the head of a request."""
-    plan, target = setting.plan, setting.target
-    path = kind.path or plan.path or target.path or "/"
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {target.host}"]
-    lines += [f"{name}: {text}" for name, text in plan.headers]
-    if length is not None:
-        lines.append(f"Content-Length: {length}")
-    if close:
-        lines.append("Connection: close")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 Script = list[tuple[float, bytes]]
@@ -81,6 +76,9 @@ class Scripted:
 
     def sweep(self, now: float) -> None:
         """Nothing waits outside of its connection."""
+
+    def stop(self) -> None:
+        """Every script has an end."""
 
     def close(self) -> None:
         """No connection outlives its script."""
@@ -128,6 +126,9 @@ class Pooled:
                     port=0,
                 )
             )
+
+    def stop(self) -> None:
+        """What waits for a connection is under way."""
 
     def close(self) -> None:
         """Close the pool."""
@@ -206,6 +207,12 @@ def _pipeline(setting: Setting, kind: Pipeline) -> Client:
     return Scripted(setting, kind, [(0.0, data)], answers=kind.depth)
 
 
+def _http2(setting: Setting, kind: Http2) -> Client:
+    from bench.load.http2 import Multiplexed  # noqa: PLC0415 - h2 is there only where it is used
+
+    return Multiplexed(setting, kind)
+
+
 CLIENTS: Final[Mapping[type[Kind], Callable[[Setting, Any], Client]]] = {
     Fresh: _fresh,
     Kept: Pooled,
@@ -213,5 +220,8 @@ CLIENTS: Final[Mapping[type[Kind], Callable[[Setting, Any], Client]]] = {
     Drip: _drip,
     Upload: _upload,
     Pipeline: _pipeline,
+    WebSocket: Talking,
+    Events: Listening,
+    Http2: _http2,
 }
 """Which client does what a kind wants."""

@@ -125,6 +125,8 @@ class _Pacer:
         """Begin nothing more; `over` is set when what is under way has ended."""
         self._stopped = True
         self._timer.cancel()
+        for client in self._clients:
+            client.stop()
         self._look()
 
     def close(self) -> None:

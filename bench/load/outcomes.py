@@ -9,14 +9,17 @@ from typing import Final
 
 
 class Outcome(enum.StrEnum):
-    """How one request ended. Everything but `OK` is a failure, and no failure is ever tried again."""
+    """How one request ended. Everything but `OK` is a failure, and no failure is ever tried again.
+
+    What a protocol lets its clients send again is none: `plan.WebSocket` and `plan.Http2` say what that is.
+    """
 
     OK = "ok"
     """a complete answer with a status of 200 to 299"""
     REFUSED = "refused"
     """nobody listens"""
     RESET = "reset"
-    """the connection was reset before the answer was complete"""
+    """the connection, or the stream on it, was reset before the answer was complete"""
     CLOSED = "closed"
     """the connection was closed with no answer, or with a part of one"""
     TIMEOUT = "timeout"
@@ -26,7 +29,9 @@ class Outcome(enum.StrEnum):
     STATUS = "status"
     """an answer with any other status (redirects are not followed)"""
     MALFORMED = "malformed"
-    """bytes that are not HTTP, or more of them than the answer announced"""
+    """bytes that are not HTTP (nor WebSocket, where that is spoken), or more of them than were announced"""
+    GAP = "gap"
+    """events are missing in a stream: their numbers leap"""
     LOCAL = "local"
     """this side ran out of descriptors, ports or permission: the figures of the run are worth nothing"""
 

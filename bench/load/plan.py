@@ -108,8 +108,81 @@ class Pipeline(Kind):
     """requests"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocket(Kind):
+    """Sockets that stay open, and messages that are to come back as they are, or behind other words.
+
+    Each message is a request, answered by its echo; on a connection they are answered in order. A message
+    with no echo in time has failed; so has every one that an abnormal end leaves without echo: a reset, an
+    end of file with no close frame (what browsers call 1006), or a close frame with another code than these
+    three. An abnormal end with nothing under way counts as one failure by itself.
+
+    1000, 1001 (going away) and 1012 (service restart) tell the client to leave, and it opens another
+    connection at once. A message that crossed such a close, sent before the client had read it and not
+    echoed, has perhaps been read and perhaps not: nobody can tell from outside. As a client with an
+    acknowledgement of its own does, this one sends it again on the next connection; its latency counts from
+    when it was first due, and it is counted as `sent again` beside the figures. What was sent longer than
+    `crossing` before the close did not cross it: the server had time to answer, and it has failed.
+    """
+
+    word: ClassVar[str] = "websocket"
+
+    rate: float = 10.0
+    """messages per second, on all connections together, in turn"""
+    connections: int = 10
+    """opened with the first messages, and again whenever one is closed"""
+    size: int = 32
+    """bytes of a message, at least those of its number"""
+    crossing: float = 1.0
+    """seconds"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events(Kind):
+    """Streams of server-sent events that are read for as long as they go on.
+
+    Each stream is one request. It is good when it began with 200 and `text/event-stream`, and ended orderly:
+    at the boundary of an event, as a whole answer with its last chunk; or was going on well when the load
+    ended. Its latency counts to its first event (to its end, when it had none). Who is told to leave so
+    comes back at once. An end within an event, or with no last chunk, a reset, silence for too long, and a
+    gap in the numbers of events are failures; the next stream is opened with the next arrival.
+
+    The number of an event is its `id`, else its data, when that is a whole number; each is to be the last
+    one and 1. Events with no number are only counted.
+    """
+
+    word: ClassVar[str] = "events"
+
+    rate: float = 20.0
+    """streams opened per second at most, until there are `connections`"""
+    connections: int = 10
+    silence: float | None = None
+    """seconds without a byte after the first event; None: however long"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http2(Kind):
+    """Requests on streams of HTTP/2 connections; over plain TCP, with prior knowledge.
+
+    A server that leaves sends GOAWAY with the number of the last stream that it has seen (RFC 9113, 6.8).
+    Streams up to it must be answered: when the connection ends with one of them open, that has failed.
+    Streams above it, and those reset with REFUSED_STREAM, were not processed (8.7): they are sent again on a
+    new connection and counted as `retried`, with latencies from when they were first due. A connection that
+    ends without GOAWAY fails all that is open on it. GOAWAY with an error fails what is open, or counts as
+    one failure by itself.
+    """
+
+    word: ClassVar[str] = "http2"
+
+    connections: int = 2
+    """opened first, with a request each; then those with the fewest open streams are used"""
+    streams: int = 100
+    """open at one time on a connection, or fewer if the server says so; past that requests wait, and their
+    wait counts"""
+
+
 KINDS: Final[Mapping[str, type[Kind]]] = {
-    kind.word: kind for kind in (Fresh, Kept, Late, Drip, Upload, Pipeline)
+    kind.word: kind for kind in (Fresh, Kept, Late, Drip, Upload, Pipeline, WebSocket, Events, Http2)
 }
 
 
@@ -145,6 +218,9 @@ class Plan:
             raise ValueError(f"kinds: at least one, each with a name of its own, not {labels}")
         if any(kind.rate <= 0 for kind in self.kinds):
             raise ValueError("rate: more than 0 a second")
+        for name in ("connections", "streams"):
+            if any(getattr(kind, name, 1) < 1 for kind in self.kinds):
+                raise ValueError(f"{name}: at least 1")
         if self.timeout <= 0 or (self.seconds is not None and self.seconds <= 0):
             raise ValueError("seconds, timeout: more than 0")
         if self.generation_body is not None and re.compile(self.generation_body).groups != 1:

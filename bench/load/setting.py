@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from bench.load.answers import Dialect
-    from bench.load.connection import Connection
     from bench.load.ledger import Ledger
+    from bench.load.link import Link
     from bench.load.plan import Plan, Target
 
 
@@ -24,7 +24,7 @@ class Setting:
         self.plan = plan
         self.dialect = dialect
         self.ledger = ledger
-        self.open: set[Connection] = set()
+        self.open: set[Link] = set()
 
     def sweep(self) -> None:
         """End what has waited too long; called now and then, as a timer per request would cost more."""
