@@ -21,6 +21,7 @@ from tests.process.proxies import kept, proxy
 from tests.process.service import DEADLINE, Service, until
 from tests.process.test_serve import ASGI
 from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def of(source: str) -> str:
     return source.replace("LINGER", str(LINGER)).replace("PAUSE", "0")
 
 
-adapters = pytest.mark.parametrize("source", [ASGI, WSGI, AIOHTTP], ids=["asgi", "wsgi", "aiohttp"])
+adapters = pytest.mark.parametrize(
+    "source", [ASGI, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "wsgi", "aiohttp", "hypercorn"]
+)
 
 
 @adapters

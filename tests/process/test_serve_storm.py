@@ -9,6 +9,7 @@ from bench.load import Drip, Fresh, Kept, Late, LoadProcess, Pipeline, Plan, Upl
 
 from tests.process.test_serve import ASGI
 from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ LINGER = 1.0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("source", [ASGI, WSGI, AIOHTTP], ids=["asgi", "wsgi", "aiohttp"])
+@pytest.mark.parametrize(
+    "source", [ASGI, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "wsgi", "aiohttp", "hypercorn"]
+)
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
 def test_no_client_notices_a_restart(service: Callable[..., Service], source: str, count: int) -> None:
     """Anew, kept alive with pauses, late, byte by byte, uploading slowly, several requests at once."""

@@ -39,6 +39,7 @@ SPREAD = 3.0
 
 _ASGI = {
     "uvicorn": "serve",
+    "hypercorn": "hypercorn",
 }
 """Servers of `asgi`, and the extra that brings each."""
 
