@@ -14,12 +14,34 @@ if TYPE_CHECKING:
 def write(folder: Path, name: str, title: str, text: str, found: dict[str, Any]) -> None:
     """Write NAME.md and NAME.json; in the text `{machine}` stands for the machine."""
     folder.mkdir(exist_ok=True)
-    machine = {
+    (folder / f"{name}.json").write_text(json.dumps({"machine": _machine(), **found}, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(f"# {title}\n\n{_with_machine(text)}\n")
+
+
+def into_page(page: Path, command: str, text: str) -> None:
+    """Put a text into the docs, where comments say that it is from a run of that command.
+
+    Raises:
+        ValueError: when the page has no such place.
+
+    """
+    begin, end = f"<!-- from a run: {command} -->", "<!-- end of the run -->"
+    before, found, rest = page.read_text().partition(begin)
+    _, ends, after = rest.partition(end)
+    if not found or not ends:
+        raise ValueError(f"{page.name} has no {begin} with an {end} behind it")
+    page.write_text(f"{before}{begin}\n\n{_with_machine(text)}\n\n{end}{after}")
+
+
+def _with_machine(text: str) -> str:
+    told = ", ".join(f"{name} {what}" for name, what in _machine().items())
+    return text.replace("{machine}", told)
+
+
+def _machine() -> dict[str, Any]:
+    return {
         "cores": os.cpu_count(),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 2),
     }
-    (folder / f"{name}.json").write_text(json.dumps({"machine": machine, **found}, indent=1) + "\n")
-    told = ", ".join(f"{name} {what}" for name, what in machine.items())
-    (folder / f"{name}.md").write_text(f"# {title}\n\n{text.replace('{machine}', told)}\n")

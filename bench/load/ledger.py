@@ -116,6 +116,7 @@ class Ledger:
         windows = marks.windows(now)
         sums = _Sums(self._kinds)
         by_window = [_Sum() for _ in windows]
+        by_label = {label: _Sum() for _, _, label in windows}
         for (number, kind), cell in self._cells.items():
             start = self._started + number * SLICE
             touched = [
@@ -125,6 +126,8 @@ class Ledger:
             ]
             for which in touched:
                 by_window[which].add(cell)
+            for label in {windows[which][2] for which in touched}:
+                by_label[label].add(cell)
             sums.add(kind, cell, inside=bool(touched))
         return Report(
             target=self._target,
@@ -143,6 +146,7 @@ class Ledger:
             lag=Summary.of(self.lag, 0),
             failures=tuple(self._failures),
             timeline=self._timeline() if timeline else (),
+            labels={label: each.summary() for label, each in by_label.items()},
         )
 
     def _new_after(self, opens: float, shuts: float) -> float | None:

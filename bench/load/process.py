@@ -27,6 +27,7 @@ from bench.load.plan import Plan, Target
 from bench.load.report import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -84,6 +85,12 @@ class LoadProcess:
             return tuple(self._failures)
 
     @property
+    def generations(self) -> tuple[str, ...]:
+        """Who has answered until now, in the order of their first answers."""
+        with self._news:
+            return tuple(self._generations)
+
+    @property
     def pid(self) -> int:
         """The process that sends."""
         assert self._process is not None, "start it first"
@@ -111,6 +118,23 @@ class LoadProcess:
         """
         self._wait(lambda: str(name) in self._generations, timeout, f"an answer by generation {name}")
         return self._generations[str(name)]
+
+    def wait_one(self, wanted: Callable[[str], bool], timeout: float = 20.0) -> str:
+        """Wait for the first answer by a generation of that sort; return its name.
+
+        Raises:
+            TimeoutError: when none came within `timeout` seconds; the message says what failed until then.
+            LoadError: when the process ended instead.
+
+        """
+        found: list[str] = []
+
+        def known() -> bool:
+            found[:] = filter(wanted, self._generations)
+            return bool(found)
+
+        self._wait(known, timeout, "an answer by a generation as wanted")
+        return found[0]
 
     def wait_failures(self, count: int = 1, timeout: float = 20.0) -> None:
         """Wait until so many requests have failed.

@@ -110,6 +110,8 @@ class Report:
     timeline: tuple[Moment, ...] = ()
     apart: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     """by kind of client: what is no failure and yet worth a word (told to leave, sent again, retried)"""
+    labels: Mapping[str, Summary] = dataclasses.field(default_factory=dict)
+    """by label, what was under way in windows that have it: each request once"""
 
     @property
     def ok(self) -> int:
@@ -144,13 +146,16 @@ class Report:
             lag=Summary(**data["lag"]),
             failures=tuple(Failure(**each) for each in data["failures"]),
             timeline=tuple(Moment(**each) for each in data["timeline"]),
+            labels={name: Summary(**each) for name, each in data["labels"].items()},
         )
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
 
-_NESTED: Final = frozenset({"total", "kinds", "generations", "windows", "lag", "failures", "timeline"})
+_NESTED: Final = frozenset(
+    {"total", "kinds", "generations", "windows", "lag", "failures", "timeline", "labels"}
+)
 
 
 def _split(data: Mapping[str, Any]) -> Split:

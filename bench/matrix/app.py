@@ -1,4 +1,7 @@
-"""The same little program for servers of WSGI and of ASGI: it reads the body, and answers with a word."""
+"""The same little program for servers of WSGI and of ASGI: it reads the body, and answers with a word.
+
+A header tells who answers.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+BORN = f"{os.getpid()}@{time.monotonic():.6f}"
+"""Who answers: a process, and when it began to import this, on the clock that all processes share."""
+
 time.sleep(float(os.environ.get("IMPORT_SECONDS", "0")))  # as one that imports a lot
 
 WORD = b"hello\n"
-HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(WORD)))]
+HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(WORD))), ("X-Generation", BORN)]
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from bench.master.__main__ import FULL, MEASUREMENTS, QUICK, main
 from bench.master.running import BenchError, Running, ask, free_port, tiny, web
 from bench.master.samples import AGAIN, Spread, in_turns, ratios, table
 from bench.serve import __main__ as serve
+from bench.serve import peers as peers_of_serve
+from bench.serve.running import FAST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,10 +246,36 @@ def test_an_unknown_measurement_is_refused_with_those_there_are(capsys: pytest.C
 
 
 @pytest.mark.long
-def test_restarts_of_ours_are_measured_and_written_down(tmp_path: Path) -> None:
-    """One restart of one adapter: nothing fails, and there are a table, data and a plot."""
-    assert serve.main(["--restarts", "1", "--only", "overseer.serve.wsgi", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "serve.json").read_text())["rows"]
-    assert [(row["subject"], row["failed"]) for row in found] == [("overseer.serve.wsgi", 0)]
-    assert "| overseer.serve.wsgi | 1 |" in (tmp_path / "serve.md").read_text()
+def test_restarts_of_ours_and_of_a_peer_are_measured_and_written_where_it_was_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two restarts of each, every one by somebody new; the committed results stay as they are."""
+    before = {path: path.read_bytes() for path in serve.RESULTS.glob("serve.*")}
+    ours, peer = "overseer.serve.wsgi", "gunicorn gthread, USR2 and TERM"
+    assert serve.main(["--fast", "--only", ours, peer, "--out", str(tmp_path)]) == 0
+    found = {row["subject"]: row for row in json.loads((tmp_path / "serve.json").read_text())["rows"]}
+    assert list(found) == [ours, peer]
+    assert found[ours]["failed"] == 0
+    for row in found.values():
+        assert row["restarts"] == 2
+        assert len(row["samples"][0]["until_new"]) == 2
+        assert row["samples"][0]["steady_answers"] > 0
+        assert row["samples"][0]["around_answers"] > 0
+    assert found[ours]["closed"] > 0, "kept connections outlast the linger"
+    told = capsys.readouterr().out
+    assert f"| {ours} | 2 |" in told
+    assert f"| {peer} | 2 |" in (tmp_path / "serve.md").read_text()
     assert (tmp_path / "serve.svg").read_text().startswith("<svg")
+    assert {path: path.read_bytes() for path in serve.RESULTS.glob("serve.*")} == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["overseer.serve.wsgi", "uvicorn --workers 2, HUP", "nginx reload"])
+def test_a_restart_that_brings_nobody_new_is_no_row(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told, and nobody's figures are those of a server that was never restarted."""
+    (subject,) = peers_of_serve.chosen([name])
+    if subject.missing:
+        pytest.skip(subject.missing)
+    idle = replace(subject, restart=lambda *_: None)
+    assert serve.rounds([idle], 1, replace(FAST, restarts=1, patience=2)) == {}
+    assert "brought nobody new in 2 s" in capsys.readouterr().err

@@ -502,6 +502,10 @@ def test_a_load_process_tells_its_news_while_it_runs(serve: Callable[..., Server
         with load.mark("change"):
             tell["generation"] = b"2"
             came = load.wait_generation(2)
+        assert load.wait_one(lambda name: int(name) > 1) == "2"
+        assert load.generations == ("1", "2")
+        with pytest.raises(TimeoutError, match="generations heard: 1, 2"):
+            load.wait_one(lambda name: int(name) > 2, timeout=0.1)
         fault.set()
         load.wait_failures(1)
         assert load.failures[0].outcome == Outcome.CLOSED
@@ -512,6 +516,7 @@ def test_a_load_process_tells_its_news_while_it_runs(serve: Callable[..., Server
     (window,) = report.windows
     assert window.label == "change"
     assert window.new_after is not None
+    assert report.labels == {"change": window.summary}
     assert sum(moment.ok for moment in report.timeline) == report.ok
     assert Report.from_json(report.to_json()) == report
 

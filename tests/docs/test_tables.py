@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import pytest
 from bench.matrix.__main__ import RESULTS, SERVERS
-from bench.serve.__main__ import SUBJECTS
+from bench.serve.peers import SUBJECTS
 
 from tests.docs.blocks import ROOT
 
+NOT_YET = {
+    "overseer.serve.asgi, hypercorn",
+    "overseer.serve.asgi, granian",
+    "Server::Starter, uvicorn, HUP",
+    "uWSGI, 2 workers, chain reload",
+    "uWSGI, 2 workers, HUP",
+}
+"""Subjects of `make bench-serve` that came after its last whole run. The next one empties this."""
+
 
 @pytest.mark.parametrize(
-    ("bench", "page", "count"),
+    ("bench", "page", "measured"),
     [
-        ("matrix", "docs/howto/any-program.md", len(SERVERS)),
-        ("serve", "docs/explanation/figures.md", len(SUBJECTS)),
+        ("matrix", "docs/howto/any-program.md", {server.name for server in SERVERS}),
+        ("serve", "docs/explanation/figures.md", {subject.name for subject in SUBJECTS} - NOT_YET),
     ],
 )
-def test_the_page_has_the_table_of_the_last_run(bench: str, page: str, count: int) -> None:
+def test_the_page_has_the_table_of_the_last_run(bench: str, page: str, measured: set[str]) -> None:
     """Whole, each with a row for whatever is measured."""
     rows = [line for line in (RESULTS / f"{bench}.md").read_text().splitlines() if line.startswith("|")]
-    assert len(rows) == count + 2
+    assert sorted(row.split(" | ")[0].removeprefix("| ") for row in rows[2:]) == sorted(measured)
     assert "\n".join(rows) in (ROOT / page).read_text()

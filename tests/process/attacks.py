@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import written
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
@@ -393,10 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join([*lines, "", total]))
     bad = [each for each in outcomes if each.failed or each.executed]
     if options.write and not bad:
-        page = PAGE.read_text()
-        begin, end = "<!-- from a run: make attacks -->", "<!-- end of the run -->"
-        before, after = page.partition(begin)[0], page.partition(end)[2]
-        PAGE.write_text(f"{before}{begin}\n\n{total}\n\n" + "\n".join(lines) + f"\n\n{end}{after}")
+        written.into_page(PAGE, "make attacks", "\n".join([total, "", *lines]))
     return 1 if bad or report.failed else 0
 
 

@@ -47,6 +47,22 @@ def test_a_request_under_way_in_two_windows_counts_once_inside() -> None:
     assert report.total.inside.ok == report.total.all.ok == 1
 
 
+def test_windows_of_one_label_are_added_up_and_others_are_told_apart() -> None:
+    """A request that is under way in two of them counts once; one that two labels touch counts for both."""
+    ledger = Ledger("t", ("fresh",), started=0.0)
+    ledger.answered("fresh", 0.5, 3.0, None)
+    ledger.answered("fresh", 3.5, 3.6, None)
+    ledger.answered("fresh", 5.0, 5.2, None)
+    marks = Marks()
+    marks.add(1.0, 1.5, "restart")
+    marks.add(2.0, 2.5, "restart")
+    marks.add(2.8, 4.0, "warm-up")
+    report = ledger.report(marks, now=6.0)
+    assert {label: each.ok for label, each in report.labels.items()} == {"restart": 1, "warm-up": 2}
+    assert report.labels["restart"].most == 3.0 - 0.5
+    assert report.total.outside.ok == 1
+
+
 def test_a_window_left_open_lasts_to_the_end_of_the_run() -> None:
     """A server that never came back is not outside of its restart."""
     ledger = Ledger("t", ("fresh",), started=0.0)
