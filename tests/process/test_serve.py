@@ -62,11 +62,14 @@ async def left(receive):
 
 def program(state):
     program.generation = state.generation
-    overseer.serve.asgi(app, state, linger=LINGER, spread=0.1, log_level="warning")
+    options = {"log_level": "warning", "loop": "asyncio", "http": "h11"}
+    overseer.serve.asgi(app, state, linger=LINGER, spread=0.1, **options)
 
 if __name__ == "__main__":
     overseer.run(program, **OPTIONS)
 """
+UVLOOP = ASGI.replace('"loop": "asyncio", "http": "h11"', '"loop": "uvloop", "http": "httptools"')
+"""What most people run, who install uvicorn[standard]."""
 STREAMS = """
 import asyncio
 import overseer
@@ -154,7 +157,7 @@ def none_is_lost(app: Service, clients: Clients) -> None:
     assert clients.answers > 250
 
 
-@pytest.mark.parametrize("source", [ASGI, STANDARD], ids=["asgi", "socketserver"])
+@pytest.mark.parametrize("source", [ASGI, UVLOOP, STANDARD], ids=["asgi", "uvloop", "socketserver"])
 def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service], source: str) -> None:
     """Whether the next one comes at once or after a pause."""
     app = service(source.replace("LINGER", "2")).serves()
@@ -162,9 +165,10 @@ def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service]
     none_is_lost(app, clients)
 
 
-def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
+@pytest.mark.parametrize("source", [ASGI, UVLOOP], ids=["asgi", "uvloop"])
+def test_who_has_connected_may_still_ask(service: Callable[..., Service], source: str) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
-    app = service(ASGI.replace("LINGER", "1")).serves()
+    app = service(source.replace("LINGER", "1")).serves()
     who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     assert app.out.count("lifespan.shutdown") == 1

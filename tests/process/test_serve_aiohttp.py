@@ -78,9 +78,10 @@ def aiohttp(linger: float = 1, pause: float = 0.05) -> str:
     return AIOHTTP.replace("LINGER", str(linger)).replace("PAUSE", str(pause))
 
 
-def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
+@pytest.mark.parametrize("loop", ["", "import uvloop; uvloop.install()\n"], ids=["asyncio", "uvloop"])
+def test_who_has_connected_may_still_ask(service: Callable[..., Service], loop: str) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
-    app = service(aiohttp()).serves()
+    app = service(loop + aiohttp()).serves()
     who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     said = [line for line in app.out.splitlines() if line in ("started", "shut", "cleaned")]

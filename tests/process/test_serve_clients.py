@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from tests.process.proxies import kept, proxy
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI
+from tests.process.test_serve import ASGI, UVLOOP
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
@@ -48,7 +48,7 @@ def of(source: str) -> str:
 
 
 adapters = pytest.mark.parametrize(
-    "source", [ASGI, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "wsgi", "aiohttp", "hypercorn"]
+    "source", [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"]
 )
 
 

@@ -14,7 +14,7 @@ import trustme
 
 from overseer.serve.accepting import stop_accepting
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, STREAMS, ask, read_all
+from tests.process.test_serve import ASGI, STREAMS, UVLOOP, ask, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
@@ -50,8 +50,8 @@ def of(source: str, *, linger: float, pem: str = "") -> str:
 
 @pytest.mark.parametrize(
     "source",
-    [ASGI, WSGI, AIOHTTP, STREAMS, HYPERCORN],
-    ids=["asgi", "wsgi", "aiohttp", "streams", "hypercorn"],
+    [ASGI, UVLOOP, WSGI, AIOHTTP, STREAMS, HYPERCORN],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "streams", "hypercorn"],
 )
 def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path: Path, source: str) -> None:
     """A connection that has been accepted and speaks TLS late is answered by the one that accepted it."""
@@ -81,7 +81,9 @@ def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path:
 
 
 @pytest.mark.parametrize(
-    "source", [ASGI, AIOHTTP, STREAMS, HYPERCORN], ids=["asgi", "aiohttp", "streams", "hypercorn"]
+    "source",
+    [ASGI, UVLOOP, AIOHTTP, STREAMS, HYPERCORN],
+    ids=["asgi", "uvloop", "aiohttp", "streams", "hypercorn"],
 )
 def test_a_restart_renews_the_certificate(
     service: Callable[..., Service], tmp_path: Path, source: str
@@ -167,7 +169,9 @@ def _opening() -> bytes:
     )
 
 
-@pytest.mark.parametrize("source", [ASGI, AIOHTTP, HYPERCORN], ids=["asgi", "aiohttp", "hypercorn"])
+@pytest.mark.parametrize(
+    "source", [ASGI, UVLOOP, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "aiohttp", "hypercorn"]
+)
 def test_a_websocket_ends_when_both_have_said_so(service: Callable[..., Service], source: str) -> None:
     """The connection is not closed below a client that still speaks when it is told (RFC 6455, 7.1.1)."""
     app = service(of(source, linger=1)).serves()
@@ -191,7 +195,7 @@ def test_a_websocket_ends_when_both_have_said_so(service: Callable[..., Service]
 
 
 @pytest.mark.parametrize(
-    "source", [ASGI, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "wsgi", "aiohttp", "hypercorn"]
+    "source", [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"]
 )
 def test_requests_behind_one_another_are_all_answered(service: Callable[..., Service], source: str) -> None:
     """Only the last answer ends the connection, and says so."""
@@ -213,7 +217,7 @@ BIG = 20_000_000
 
 
 @pytest.mark.parametrize(
-    "source", [ASGI, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "wsgi", "aiohttp", "hypercorn"]
+    "source", [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"]
 )
 def test_who_reads_slowly_reads_to_the_end(service: Callable[..., Service], source: str) -> None:
     """An answer that has been given is not cut when the linger is over, because it still is on its way."""

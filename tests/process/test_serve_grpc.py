@@ -125,10 +125,17 @@ class Caller:
         self.channel.close()
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.very_long)])
-def test_no_call_on_a_kept_channel_is_lost(service: Callable[..., Service], count: int) -> None:
+UVLOOP = "import uvloop; uvloop.install()\n"
+
+
+@pytest.mark.parametrize(
+    ("loop", "count"),
+    [("", 20), (UVLOOP, 20), pytest.param("", 200, marks=pytest.mark.very_long)],
+    ids=["20", "uvloop-20", "200"],
+)
+def test_no_call_on_a_kept_channel_is_lost(service: Callable[..., Service], loop: str, count: int) -> None:
     """Several at one time, at once and with pauses: each is answered, and was done once."""
-    app = service(GRPC, max_draining=50).serves()
+    app = service(loop + GRPC, max_draining=50).serves()
     caller = Caller(app.port, [0.001, 0.005, 0.01, 0.02, 0.1])
     for number in range(2, count + 2):
         assert app.restart() == number

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bench.load import Drip, Fresh, Kept, Late, LoadProcess, Pipeline, Plan, Upload
 
-from tests.process.test_serve import ASGI
+from tests.process.test_serve import ASGI, UVLOOP
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
@@ -23,7 +23,7 @@ LINGER = 1.0
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "source", [ASGI, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "wsgi", "aiohttp", "hypercorn"]
+    "source", [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"]
 )
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
 def test_no_client_notices_a_restart(service: Callable[..., Service], source: str, count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import socket
 import struct
 import termios
@@ -20,12 +21,13 @@ def is_silent(sock: Any) -> bool:
 def end_silent(sock: Any) -> bool:
     """Say the end on a plain connection if it is silent; return whether it was.
 
-    The end is said here and now, so that what is left to chance is the time between two system calls.
+    The end is said here and now, so that what is left to chance is the time between two system calls. It is
+    said on a copy of the descriptor, since the sockets that uvloop shows cannot be told.
     """
     silent = is_silent(sock)
     if silent:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
+        with socket.socket(fileno=os.dup(sock.fileno())) as copy, contextlib.suppress(OSError):
+            copy.shutdown(socket.SHUT_WR)
     return silent
 
 
