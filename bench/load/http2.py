@@ -11,7 +11,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 
-from bench.load.answers import MOST_BODY_KEPT
+from bench.load.answers import MOST_BODY_KEPT, Malformed
 from bench.load.awaited import Account
 from bench.load.heads import fields
 from bench.load.link import LINGER, Link
@@ -34,14 +34,14 @@ class Asked:
     def __init__(self, due: float) -> None:
         self.due = due
         self.tries = 0
-        self.begin()
+        self.status = 0
+        self.generation: str | None = None
+        self.body = b""
 
     def begin(self) -> None:
         """It is sent, once more perhaps; nothing has come."""
         self.tries += 1
-        self.status = 0
-        self.generation: str | None = None
-        self.body = b""
+        self.status, self.generation, self.body = 0, None, b""
 
 
 def unseen(streams: list[int], parting: Parting) -> list[int]:
@@ -147,8 +147,8 @@ class Session(Link):
                         self._hear(event)
                 if not self.there:
                     return
-        except ProtocolError as error:
-            self.unmade(Outcome.MALFORMED, f"{type(error).__name__}: {error}")
+        except (Malformed, ProtocolError) as error:
+            self.unmade(Outcome.MALFORMED, str(error))
             return
         self._push()
         self._done()
@@ -323,13 +323,14 @@ class Multiplexed:
             session.close()
 
     def _give(self, asked: Asked) -> None:
-        if len(self._sessions) < self.kind.connections:
+        full = len(self._sessions) >= self.kind.connections
+        if full and (roomy := self._roomy()) is not None:
+            roomy.ask(asked)
+        elif len(self._sessions) < self.kind.connections:  # perhaps since one was read, a moment ago
             session = Session(self, self._setting, self.kind)
             self._sessions.append(session)
             session.ask(asked)
             session.begin()
-        elif (roomy := self._roomy()) is not None:
-            roomy.ask(asked)
         else:
             self._waiting.append(asked)
 

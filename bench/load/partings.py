@@ -6,12 +6,17 @@ streams that the server has promised to finish (RFC 9113, 6.8). So h2 never hear
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from bench.load.answers import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _GOAWAY: Final = 7
 _HEAD: Final = 9
 MOST_FRAME: Final = 1 << 14
-"""Bytes; nobody may send a longer one. What claims to be one goes to h2 at once, which refuses it."""
+"""Bytes; nobody may send a longer one unless he was allowed to, and here nobody is."""
 
 
 class Parting(NamedTuple):
@@ -37,32 +42,36 @@ class Partings:
         """Whether some bytes of a frame are here that is not complete."""
         return bool(self._buffer)
 
-    def feed(self, data: bytes) -> list[bytes | Parting]:
-        """Take what came; return the frames that are complete now, in order, GOAWAYs by what they say.
+    def feed(self, data: bytes) -> Iterator[bytes | Parting]:
+        """Take what came; yield the frames that are complete now, in order, GOAWAYs by what they say.
 
         One that is too short for its numbers is left among the bytes, for h2 to refuse.
+
+        Raises:
+            Malformed: for a frame that is longer than any may be, which is most often another language.
+
         """
         data = self._buffer + data if self._buffer else data
-        found: list[bytes | Parting] = []
         start = place = 0
         while len(data) - place >= _HEAD:
             size = int.from_bytes(data[place : place + 3], "big")
             if size > MOST_FRAME:
-                place = len(data)
-                break
+                # h2 would wait for all of it before it says so.
+                if place > start:
+                    yield data[start:place]
+                raise Malformed(f"not a frame: {data[place : place + 80]!r}")
             end = place + _HEAD + size
             if end > len(data):
                 break
-            if data[place + 3] == _GOAWAY and end - place >= _HEAD + 8:
+            if data[place + 3] == _GOAWAY and size >= 8:
                 if place > start:
-                    found.append(data[start:place])
-                found.append(_read(data[place + _HEAD : end]))
+                    yield data[start:place]
+                yield _read(data[place + _HEAD : end])
                 start = end
             place = end
-        if place > start:
-            found.append(data[start:place])
         self._buffer = data[place:]
-        return found
+        if place > start:
+            yield data[start:place]
 
 
 def _read(payload: bytes) -> Parting:

@@ -1,4 +1,4 @@
-"""Sites of signed releases, for whoever plays a client."""
+"""Sites of signed releases, for whoever plays a client; servers that misbehave, for the load generator."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.contract.loaded import Server, Visit
 from tests.contract.publishing import make_template
 from tests.contract.site import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -27,3 +29,17 @@ def site(first_site: str, tmp_path: Path) -> Site:
     made = Site(tmp_path / "site")
     made.publish("2.0", notes="it is better")
     return made
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers that end with the test."""
+    servers: list[Server] = []
+
+    def start(behave: Callable[[Visit], None], path: str = "") -> Server:
+        servers.append(Server(behave, path))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

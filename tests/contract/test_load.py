@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -17,7 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from bench.load import (
     Drip,
+    Events,
     Fresh,
+    Http2,
     Kept,
     Kind,
     Late,
@@ -31,139 +31,14 @@ from bench.load import (
     Report,
     Target,
     Upload,
+    WebSocket,
     run,
 )
+from tests.contract.loaded import ANSWER, BYE, Server, Visit, kind_answer, once, only, put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-BYE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
-
-
-class Visit:
-    """One connection as a server sees it."""
-
-    def __init__(self, server: Server, link: socket.socket) -> None:
-        self.server = server
-        self.link = link
-        self.rest = b""
-        self.reads: list[int] = []
-
-    def request(self) -> bytes | None:
-        """Read one request with its body; None when the client has closed."""
-        while b"\r\n\r\n" not in self.rest:
-            if not self._read():
-                return None
-        head, _, rest = self.rest.partition(b"\r\n\r\n")
-        length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0] or b"0")
-        while len(rest) < length:
-            if not self._read():
-                return None
-            rest = self.rest.partition(b"\r\n\r\n")[2]
-        self.rest = rest[length:]
-        self.server.requests += 1
-        return head + b"\r\n\r\n" + rest[:length]
-
-    def _read(self) -> bool:
-        data = self.link.recv(65536)
-        self.reads.append(len(data))
-        self.rest += data
-        return bool(data)
-
-    def send(self, data: bytes, *, and_close: bool = False) -> None:
-        """Send; with `and_close` the end of file travels in the same packet, so nobody comes between."""
-        self.link.sendall(data, socket.MSG_MORE if and_close else 0)
-        if and_close:
-            self.link.close()
-
-    def reset(self) -> None:
-        """Close so that the client is told of a reset."""
-        self.link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.link.close()
-
-
-class Server:
-    """A listener, and a thread per connection that behaves as told."""
-
-    def __init__(self, behave: Callable[[Visit], None], path: str = "") -> None:
-        family = socket.AF_UNIX if path else socket.AF_INET
-        self.behave = behave
-        self.requests = 0
-        self.listener = socket.socket(family)
-        self.listener.bind(path or ("127.0.0.1", 0))
-        self.listener.listen(1024)
-        self.target = f"unix:{path}" if path else f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.ended = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                link, _ = self.listener.accept()
-                threading.Thread(target=self._visit, args=(link,), daemon=True).start()
-
-    def _visit(self, link: socket.socket) -> None:
-        with contextlib.suppress(OSError), link:
-            self.behave(Visit(self, link))
-
-    def close(self) -> None:
-        """Listen no more and wake whoever waits on `ended`."""
-        self.ended.set()
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    """Start servers that end with the test."""
-    servers: list[Server] = []
-
-    def start(behave: Callable[[Visit], None], path: str = "") -> Server:
-        servers.append(Server(behave, path))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-def once(data: bytes) -> Callable[[Visit], None]:
-    """Behave: read one request, send this, close."""
-
-    def behave(visit: Visit) -> None:
-        if visit.request() is not None:
-            visit.send(data)
-
-    return behave
-
-
-def kind_answer(visit: Visit) -> None:
-    """Behave well, on kept connections too."""
-    while (request := visit.request()) is not None:
-        if b"Connection: close" in request:
-            visit.send(BYE)
-            return
-        visit.send(ANSWER)
-
-
-def put(
-    target: str, *kinds: Kind, seconds: float = 0.25, timeout: float = 5.0, marks: Marks | None = None
-) -> Report:
-    """Put the load on the target, and see that every request has exactly one end."""
-    plan = Plan(kinds=kinds, seconds=seconds, timeout=timeout)
-    report = asyncio.run(run(target, plan, marks=marks))
-    assert report.sent == report.ok + report.failed == sum(report.total.outcomes.values())
-    assert report.sent > 0
-    return report
-
-
-def only(report: Report, outcome: Outcome) -> None:
-    """See that every request ended so."""
-    assert dict(report.total.outcomes) == {str(outcome): report.sent}, report
-
 
 EVERY: list[Kind] = [
     Fresh(rate=40),
@@ -601,5 +476,6 @@ def test_a_target_that_is_not_on_this_machine_needs_a_word_more() -> None:
 
 def test_a_plan_goes_through_json_unchanged() -> None:
     """The load's own process gets exactly the plan that was made."""
-    plan = Plan(kinds=tuple(EVERY), headers=(("A", "b"),), generation_body=r"app#(\d+)", seconds=None)
+    kinds = (*EVERY, WebSocket(path="/ws"), Events(silence=2.0), Http2(rate=1))
+    plan = Plan(kinds=kinds, headers=(("A", "b"),), generation_body=r"app#(\d+)", seconds=None)
     assert Plan.from_json(plan.to_json()) == plan
