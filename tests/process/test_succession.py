@@ -258,6 +258,7 @@ def test_a_next_master_that_will_not_do_leaves_the_old_one(
     app.restart()
     app.answers(3)
     assert app.log.count("the master stays as it is") == 1
+    assert app.status()["counts"]["renewals_failed"] == 1
 
 
 def test_whoever_asks_for_another_master_is_told_why_there_is_none(
@@ -270,4 +271,6 @@ def test_whoever_asks_for_another_master_is_told_why_there_is_none(
     answer: dict[str, Any] = app.ask("reexec")
     assert answer["outcome"] == "failed"
     assert "overseer.master.process" in answer["detail"]
+    last = app.status()["events"][-1]
+    assert (last["event"], last["reason"]) == ("not-renewed", answer["detail"])
     assert app.knock()[0] == 1

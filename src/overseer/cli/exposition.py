@@ -203,6 +203,12 @@ COUNTERS: tuple[tuple[str, str, str, Mapping[str, str]], ...] = (
     ("overseer_unasked_exits", "Processes that ended unasked.", "", {"": "exits_unasked"}),
     ("overseer_updater_deaths", "Ends of the updater that nobody asked for.", "", {"": "updater_deaths"}),
     ("overseer_master_renewals", "Times that the master has become another one.", "", {"": "renewals"}),
+    (
+        "overseer_master_renewals_failed",
+        "Times that the master stays as it is, for the next one will not do.",
+        "",
+        {"": "renewals_failed"},
+    ),
 )
 """Name without `_total`, what it means, its label, and for each value of that the count in the status."""
 

@@ -59,6 +59,7 @@ _WHO = ("generation", "release", "version")
 EVENTS: dict[str, tuple[str, ...]] = {
     "launched": ("pid", "overseer"),
     "renewed": ("pid", "overseer", "before"),
+    "not-renewed": ("overseer", "reason"),
     "started": _WHO,
     "ready": (*_WHO, "duration"),
     "drains": (*_WHO, "reason"),
@@ -93,7 +94,7 @@ COUNTED = (
     *("restarts_done", "restarts_failed", "restarts_stopped"),
     *("kills_starting", "kills_serving", "kills_draining", "exits_unasked"),
     *("releases_staged", "releases_promoted", "releases_held", "releases_rolled_back"),
-    *("updater_deaths", "renewals"),
+    *("updater_deaths", "renewals", "renewals_failed"),
 )
 TIMED = ("start", "drain", "upgrade")
 
@@ -170,6 +171,11 @@ class Chronicle:
         """Count that this master has taken over from one of the version `before`."""
         self.counts["renewals"] += 1
         self.add("renewed", pid=os.getpid(), overseer=VERSION, before=before)
+
+    def not_renewed(self, reason: str) -> None:
+        """Count that this master stays, though another was to take over."""
+        self.counts["renewals_failed"] += 1
+        self.add("not-renewed", overseer=VERSION, reason=reason)
 
     def died(self, reason: str) -> None:
         """Count an end of the updater that nobody asked for."""

@@ -381,6 +381,7 @@ class Master:
         failure = succession.become(state | {"python": python}, python, package, self.estate.descriptors())
         signalling.restore(mask)
         self._say(f"the master stays as it is, {VERSION}: {failure}", WARNING)
+        self.estate.chronicle.not_renewed(failure)
         self._operators.answer(ANEW, Outcome.FAILED, failure)
 
     # -- who is who ----------------------------------------------------------------------------------------
