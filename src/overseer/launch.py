@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from overseer import addresses, places, privileges, role, settings, sockets
 from overseer.command import this_command
-from overseer.errors import ConfigError, NotSupportedError, StoreError
+from overseer.errors import AddressError, ConfigError, NotSupportedError, StoreError
 from overseer.facts import World
 from overseer.master import memory
 from overseer.master.children import fill_standard_descriptors, is_terminal_job
@@ -299,9 +299,20 @@ def _control(config: Config, who: Identity | None) -> socket.socket | None:
         places.make_folder(os.environ)
     if not path:
         return None
-    return sockets.bind(
-        addresses.parse(f"unix:{path}?mode=0600"), opens=lambda address, given: _open_as(address, given, who)
-    )
+    wanted = addresses.parse(f"unix:{path}?mode=0600")
+    try:
+        return sockets.bind(wanted, opens=lambda address, given: _open_as(address, given, who))
+    except AddressError:
+        if not (holders := sockets.holders(wanted)):
+            raise
+        own = "name of its own (--name, or the option name)"
+        if config.control or os.environ.get("RUNTIME_DIRECTORY"):
+            own = "path of its own (--control, or the option control)"
+        raise AddressError(
+            path,
+            "is the control socket of another service, of pid "
+            f"{', '.join(str(holder.pid) for holder in holders)}; stop that one, or give this one a {own}",
+        ) from None
 
 
 def _become_reaper() -> bool:

@@ -18,9 +18,10 @@ from overseer.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@")
+_INTERPRETERS = ("python", "pypy", "node", "ruby", "perl", "php", "sh", "bash")
 _LONGEST = 60
 """Letters of a name: the path of a Unix socket has room for about a hundred, its folder included."""
 
@@ -55,8 +56,19 @@ def check_name(name: str) -> str:
     return name
 
 
+def name_of_command(command: Sequence[str]) -> str:
+    """Make a name for a service of the command that is run: of its script rather than of its interpreter."""
+    first, second, third = (*command, "", "")[:3]
+    if os.path.basename(first).rstrip(".0123456789") in _INTERPRETERS:
+        if second == "-m" and third:
+            return name_of(third)
+        if second and not second.startswith("-"):
+            return name_of(second)
+    return name_of(first)
+
+
 def name_of(program: str) -> str:
-    """Make a name for a service of the command that is run: its file name, strange letters replaced."""
+    """Make a name of a program: its file name, strange letters replaced."""
     base = os.path.basename(program).lstrip(".")[:_LONGEST]
     return "".join(letter if letter in _LETTERS else "-" for letter in base) or "program"
 

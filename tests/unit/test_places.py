@@ -49,6 +49,22 @@ def test_every_command_has_a_name(program: str, name: str) -> None:
     assert places.check_name(places.name_of(program)) == name
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["/usr/bin/python3.12", "app.py", "--port", "1"], "app.py"),
+        (["python", "-m", "http.server"], "http.server"),
+        (["node", "web/server.js"], "server.js"),
+        (["python3", "-u", "app.py"], "python3"),
+        (["python"], "python"),
+        (["./bashful", "x"], "bashful"),
+    ],
+)
+def test_a_script_gives_its_name_and_not_its_interpreter(command: list[str], name: str) -> None:
+    """Two services of one language are two; what cannot be told is not guessed."""
+    assert places.name_of_command(command) == name
+
+
 def test_a_folder_that_others_may_write_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,7 @@ class Options(Config):
         object.__setattr__(self, "program", _never)
         if not self.command:
             raise ConfigError("command", "is missing; give it after --, as in overseer run -- ./server")
-        object.__setattr__(self, "name", self.name or places.name_of(self.command[0]))
+        object.__setattr__(self, "name", self.name or places.name_of_command(self.command))
         self._check_foreign()
         super().__post_init__()
 
