@@ -16,6 +16,8 @@ def main() -> None:
             f"overseer: error: the command line needs {error.name}: pip install 'pyoverseer[cli]'\n"
         )
         raise SystemExit(69) from None
+    except KeyboardInterrupt:  # while all that was imported
+        raise SystemExit(130) from None
     cli(prog_name="overseer")
 
 

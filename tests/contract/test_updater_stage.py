@@ -442,6 +442,9 @@ def test_an_interruption_by_the_master_can_be_resumed(store: Store) -> None:
 
         foreign = staticmethod(io.BytesIO)  # any context will do
 
+        def progress(self, *_: object) -> None:
+            pass
+
     with pytest.raises(Gone):
         stage(offer(LONG, piece=100), store=store, terms=Terms(), attention=Master())  # type: ignore[arg-type]
     waiting = staging.waiting(store.layout)

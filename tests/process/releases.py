@@ -68,12 +68,13 @@ class Upgrading(Service):
         args: Sequence[str] = (),
         name: str = "app.py",
         write: bool = True,
+        program: str = PROGRAM,
         **options: Any,
     ) -> None:
         """Start a build; `options` are the program's own, short times by default."""
         options = {"probation": 0.5, "ready_timeout": 10, "terminate_timeout": 10, **options}
         super().__init__(
-            folder, PROGRAM.replace("BUILD_NUMBER", build), args=args, name=name, write=write, **options
+            folder, program.replace("BUILD_NUMBER", build), args=args, name=name, write=write, **options
         )
 
     @property
@@ -81,9 +82,11 @@ class Upgrading(Service):
         """Where its releases are."""
         return self.folder / f".{self.app.name}.overseer"
 
-    def source(self, build: str, here: str = "", main: str = "", **options: Any) -> str:
+    def source(
+        self, build: str, here: str = "", main: str = "", *, text: str = PROGRAM, **options: Any
+    ) -> str:
         """Return the text of a build, with statements put where it serves, or where it starts."""
-        text = textwrap.dedent(PROGRAM).replace("BUILD_NUMBER", build)
+        text = textwrap.dedent(text).replace("BUILD_NUMBER", build)
         text = text.replace("# HERE", here or "pass").replace("# MAIN", main or "pass")
         return text.replace("**OPTIONS", f"**{ {**self.options, **options}!r}")
 

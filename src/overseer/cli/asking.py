@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,17 @@ from overseer import places
 from overseer.errors import ConfigError, OverseerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NOBODY = 69
 """The exit status where no master answers (EX_UNAVAILABLE, sysexits.h)."""
 
 _PATIENCE = 10.0
 """Seconds for an answer that comes at once."""
+
+
+OFTEN = 0.2
+"""Seconds between two looks while something is waited for."""
 
 
 class NobodyError(OverseerError):
@@ -41,7 +47,10 @@ def find(name: str = "", control: str = "") -> str:
     if found:
         raise ConfigError("name", f"which one is meant? There are {', '.join(found)}: say --name")
     where = places.folder(os.environ)
-    raise NobodyError(f"no service is found in {where}: give its --name, or --control and its socket's path")
+    raise NobodyError(
+        f"no service of this user is found in {where}. One that calls overseer.run is there if it has the "
+        "option name; else say where its socket is with --control, or with RUNTIME_DIRECTORY here as there"
+    )
 
 
 def _services() -> list[str]:
@@ -70,22 +79,41 @@ def listen(path: str, kind: str, **more: object) -> Iterator[dict[str, Any]]:
         raise _nobody(path, error) from None
 
 
-def ask(path: str, kind: str, *, timeout: float | None = _PATIENCE, **more: str) -> dict[str, Any]:
+def ask(
+    path: str,
+    kind: str,
+    *,
+    timeout: float | None = _PATIENCE,
+    meanwhile: Callable[[], None] | None = None,
+    **more: str,
+) -> dict[str, Any]:
     """Ask for one thing and return the answer; `timeout` is in seconds, None for as long as it takes.
 
-    Raises `NobodyError` where nobody answers, and `OverseerError` where the request is refused.
+    `meanwhile` is called a few times a second while the answer is waited for. Raises `NobodyError` where
+    nobody answers, and `OverseerError` where the request is refused.
     """
     try:
         with socket.socket(socket.AF_UNIX) as master:
             master.settimeout(timeout)
             master.connect(path)
             _send(master, {"type": kind, **more})
+            if meanwhile:
+                _wait(master, timeout, meanwhile)
             line = master.makefile().readline()
     except TimeoutError:
         raise NobodyError(f"the master at {path} did not answer within {timeout:g} s") from None
     except OSError as error:
         raise _nobody(path, error) from None
     return _answer(line, path)
+
+
+def _wait(master: socket.socket, timeout: float | None, meanwhile: Callable[[], None]) -> None:
+    """Wait for the first bytes of an answer. Raises `TimeoutError`."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while not select.select([master], [], [], OFTEN)[0]:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError
+        meanwhile()
 
 
 def _send(master: socket.socket, word: dict[str, object]) -> None:
@@ -101,6 +129,8 @@ def _nobody(path: str, error: OSError) -> NobodyError:
         advice = f"only root and the user of the service may ask; this is user {os.geteuid()}"
     elif isinstance(error, FileNotFoundError):
         advice = "is the service running, and is this its control socket? See --name and --control"
+        if os.path.dirname(path) == places.folder(os.environ) and (found := _services()):
+            advice = f"there is {', '.join(found)}"
     elif isinstance(error, ConnectionRefusedError):
         advice = "its socket is there, but the service has ended"
     return NobodyError(f"no master answers at {path}: {error.strerror}; {advice}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,8 @@ class Command(click.Command):
             status = NOBODY if isinstance(error, NobodyError) else 2 if isinstance(error, ConfigError) else 1
             raise SystemExit(status) from None
         except KeyboardInterrupt:
+            if sys.stderr.isatty():  # it shows ^C; what comes next begins a line
+                click.echo(err=True)
             raise SystemExit(130) from None
 
 

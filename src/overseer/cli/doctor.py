@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from overseer.cli import table
+from overseer.cli import table, terminal
 from overseer.cli.asking import ask, find
 from overseer.cli.command import Command, of_a_service
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from overseer.doctor.facts import Finding
 
+_INDENT = 17
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -54,6 +55,7 @@ def doctor(name: str, control: str, binary: str, *, as_json: bool) -> None:
 def _shown(found: list[Finding]) -> Iterator[str]:
     for each in found:
         level = click.style(f"{each.level:<4}", fg=_COLOURS[each.level], bold=each.level == "fail")
-        yield f"{level}  {each.check:<9}  {table.printable(each.says)}"
+        says = terminal.fold(f"{each.level:<4}  {each.check:<9}  {table.printable(each.says)}", _INDENT)
+        yield level + says[len(each.level.ljust(4)) :]
         if each.do:
-            yield f"{'':>17}-> {table.printable(each.do)}"
+            yield terminal.fold(f"{'':>{_INDENT}}-> {table.printable(each.do)}", _INDENT + 3)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from overseer.cli import table
+from overseer.cli import table, terminal
 from overseer.cli.asking import NobodyError, find, listen
 from overseer.cli.command import Command, of_a_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+INDENT = 33
+"""Columns of an event's time and kind."""
 
 _ALWAYS = ("type", "number", "time", "event")
 
@@ -35,7 +38,7 @@ def events(name: str, control: str, *, follow: bool, after: int | None, as_json:
     for word in listen(find(name, control), "events", **wish):
         if word["type"] == "end":
             return
-        click.echo(json.dumps(_bare(word)) if as_json else told(word))
+        click.echo(json.dumps(_bare(word)) if as_json else terminal.fold(told(word), INDENT))
         sys.stdout.flush()
     raise NobodyError("the master has ended, or has made room for others")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
+from overseer.cli.terminal import is_plain
 from overseer.version import VERSION
 
 COMMANDS: dict[str, str] = {
@@ -42,6 +45,16 @@ class _Lazy(click.Group):
             return None
         return load(cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; where there is none, say which one that may be."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = get_close_matches(args[0], COMMANDS, 2)
+            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
 
 def load(name: str) -> click.Command:
     """Import a command and return it."""
@@ -53,5 +66,8 @@ def load(name: str) -> click.Command:
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="overseer")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Monitorable, gracefully restarting, self-upgrading programs: one PID, no lost request."""
+    if is_plain(os.environ):
+        ctx.color = False

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from overseer.cli import connections, kept, table
+from overseer.cli import connections, kept, table, terminal
 from overseer.cli.asking import ask, find
 from overseer.cli.command import Command, end, of_a_service
-from overseer.cli.events import told
+from overseer.cli.events import INDENT, told
+from overseer.cli.following import follow, of_the_updater
 from overseer.errors import OverseerError
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
 _EVERY = 1.0
 """Seconds between two looks of --watch."""
-
-_OFTEN = 0.2
-"""Seconds between two looks while something is waited for."""
-
-_REPLACED = 15.0
-"""Seconds that the updater may take to come back."""
 
 
 @click.command(cls=Command, short_help="What a service is doing.")
@@ -44,9 +39,10 @@ def status(name: str, control: str, *, as_json: bool, watch: bool) -> None:
         ledger = kept.ledger_of(found)
         more = {"pinned": kept.pinned(ledger), "held_in_store": dict(ledger.held)}
         lines = [json.dumps(found | more)] if as_json else list(_shown(found, ledger))
-        if watch and not as_json and sys.stdout.isatty():
-            click.clear()
-        click.echo("\n".join(lines))
+        if not watch or as_json or not terminal.moves(sys.stdout):
+            click.echo("\n".join([*lines, ""] if watch and not as_json else lines))
+        else:
+            terminal.redraw(lines)
         if not watch:
             return
         time.sleep(_EVERY)
@@ -57,13 +53,13 @@ def _shown(found: dict[str, Any], ledger: Ledger) -> Iterator[str]:
     yield from table.facts(found, kept.held(found, ledger), kept.pinned(ledger))
     if rows := list(table.workers(found)):
         yield ""
-        head, *rest = table.columns([table.HEADS, *rows])
+        head, *rest = table.columns(table.fitting([table.HEADS, *rows], terminal.width()))
         yield click.style(head, bold=True)
         yield from rest
     if found.get("events"):  # an older master tells none
         yield ""
         yield click.style("last events", bold=True)
-        yield from map(told, found["events"])
+        yield from (terminal.fold(told(event), INDENT) for event in found["events"])
 
 
 @click.command(cls=Command, short_help="Start the next generation, and have this one drain.")
@@ -103,46 +99,7 @@ def upgrade(name: str, control: str, *, now: bool, timeout: float) -> None:  # n
     Ends with 0 when it has served its probation, or when there is nothing newer; with 1 when it was not taken
     or went back.
     """
-    path = find(name, control)
-    deadline = time.monotonic() + timeout
-    _follow(path, _of_the_updater(path, "fetch", timeout=timeout), deadline)
-
-
-def _follow(path: str, answer: dict[str, Any], deadline: float) -> None:
-    """Where another release is on its way now, wait for it to become current or to fail."""
-    found = ask(path, "status")
-    if answer["outcome"] != "done" or found["wanted"] == found["current"]:
-        end(answer)
-        return
-    click.echo(answer["detail"], err=True)
-    end(_await(path, found["wanted"], deadline))
-
-
-def _of_the_updater(path: str, kind: str, *, timeout: float | None = None, **more: str) -> dict[str, Any]:
-    """Ask for what the updater does; it is gone for a moment whenever the program has been replaced."""
-    patience = time.monotonic() + _REPLACED
-    while True:
-        answer = ask(path, kind, timeout=timeout, **more)
-        gone = answer["detail"].endswith("started anew")
-        cut = (
-            answer["detail"].endswith("ask again") and kind != "rollback"
-        )  # which may have begun: to be seen
-        if not (gone or cut) or time.monotonic() > patience:
-            return answer
-        time.sleep(_OFTEN)
-
-
-def _await(path: str, aim: str, deadline: float) -> dict[str, Any]:
-    """Wait until a release is current, or is not wanted any more."""
-    while time.monotonic() < deadline:
-        found = ask(path, "status")
-        if aim in found["held"]:
-            reason = found["reasons"].get(aim, "")
-            return {"outcome": "failed", "detail": f"release {table.release(aim)} went back: {reason}"}
-        if found["current"] == aim:
-            return {"outcome": "done", "detail": f"release {table.release(aim)} is current"}
-        time.sleep(_OFTEN)
-    return {"outcome": "failed", "detail": f"release {table.release(aim)} is still not current"}
+    follow(find(name, control), "fetch", timeout=timeout, patience=timeout)
 
 
 @click.command(cls=Command, short_help="Go back to the release before.")
@@ -156,8 +113,7 @@ def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
     What is left is held: it is not taken again by itself. The way back is a restart like any other, with a
     probation; the command waits for its end.
     """
-    path = find(name, control)
-    _follow(path, _of_the_updater(path, "rollback", release=release), time.monotonic() + timeout)
+    follow(find(name, control), "rollback", timeout=timeout, release=release)
 
 
 @click.command(cls=Command, short_help="Never take a release by itself.")
@@ -165,7 +121,7 @@ def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
 @click.argument("release")
 def hold(name: str, control: str, release: str) -> None:
     """Never take RELEASE by itself: a version, the beginning of a digest, or any whole digest."""
-    end(_of_the_updater(find(name, control), "hold", release=release))
+    end(of_the_updater(find(name, control), "hold", release=release))
 
 
 @click.command(cls=Command, short_help="Give a held release another chance.")
@@ -173,7 +129,7 @@ def hold(name: str, control: str, release: str) -> None:
 @click.argument("release")
 def unhold(name: str, control: str, release: str) -> None:
     """Give a held RELEASE another chance; the source is asked at once."""
-    end(_of_the_updater(find(name, control), "unhold", release=release))
+    end(of_the_updater(find(name, control), "unhold", release=release))
 
 
 @click.command(cls=Command, short_help="Stay on a release.")
@@ -187,14 +143,14 @@ def pin(name: str, control: str, release: str) -> None:
     in the store, so that no restart of anything forgets it. To go to one that was here before, `overseer
     rollback` to it first.
     """
-    end(_of_the_updater(find(name, control), "pin", release=release))
+    end(of_the_updater(find(name, control), "pin", release=release))
 
 
 @click.command(cls=Command, short_help="Take releases again.")
 @of_a_service
 def unpin(name: str, control: str) -> None:
     """Take releases again; the source is asked at once."""
-    end(_of_the_updater(find(name, control), "unpin"))
+    end(of_the_updater(find(name, control), "unpin"))
 
 
 @click.command(cls=Command, short_help="What happened to releases, when and why.")

@@ -62,7 +62,8 @@ def _options() -> list[click.Parameter]:
             if how.get("is_flag") and not name.startswith("no_"):
                 flag += f"/--no-{option_of(name)}"
             how = {"help": sentences[name].replace("`", ""), "default": None, "hidden": name in _HIDDEN} | how
-            made.append(click.Option([flag, name], **how))
+            short = ["-n"] if name == "name" else []  # as for the other commands
+            made.append(click.Option([*short, flag, name], **how))
     return list(made)
 
 

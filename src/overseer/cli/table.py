@@ -115,11 +115,40 @@ def facts(status: dict[str, Any], held_: dict[str, str], pinned: str) -> Iterato
         yield f"pinned       {printable(pinned)}: no other release is taken"
     for held, reason in held_.items():
         yield f"held         {release(held)}: {printable(reason)}"
-    yield f"updater      {status['updater'] or 'none'}"
+    yield f"updater      {status['updater'] or 'none'}{going_on(status)}"
     if status["trouble"]:
         yield f"TROUBLE      {printable(status['trouble'])}"
     if status["stored"]:
         yield f"stored       {status['stored']} descriptors"
+
+
+def going_on(status: dict[str, Any]) -> str:
+    """Tell what the updater does with a release, and how much of it is here; nothing where it does none."""
+    going: dict[str, Any] | None = status.get("progress")  # an older master tells none
+    if not going:
+        return ""
+    here = f"{going['arrived'] / 1e6:.1f}"
+    if going["size"] is not None:
+        here += f" of {going['size'] / 1e6:.1f}"
+    told = f" {printable(going['name'])}" if going["name"] else ""
+    return f": {going['step']}{told}" + (f", {here} MB" if going["step"] == "fetching" else "")
+
+
+def fitting(rows: list[tuple[str, ...]], width: int | None) -> list[tuple[str, ...]]:
+    """Leave out columns of a table below HEADS until it fits a width: first those that tell nothing here."""
+    shown = list(zip(*rows, strict=True))
+    nothing = [head for head, empty in _NOTHING.items() if {*shown[HEADS.index(head)][1:]} <= {empty}]
+    for head in (*nothing, *_LEAST):
+        if width is None or sum(max(map(len, cells)) + 2 for cells in shown) - 2 <= width:
+            break
+        shown = [cells for cells in shown if cells[0] != head]
+    return list(zip(*shown, strict=True))
+
+
+_NOTHING = {"says": "", "worker": "1", "version": "-", "connections": "?"}
+"""What a cell says that says nothing."""
+
+_LEAST = ("release", "memory", "age", "version", "says")
 
 
 def columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

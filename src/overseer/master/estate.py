@@ -83,6 +83,7 @@ class Estate:
         self.updating.trouble = str(state.get("trouble", ""))
         self.updating.ailment = str(state.get("ailment", ""))
         self.updating.looked = float(state.get("looked", 0.0))
+        self.updating.progress = state.get("progress")
         self.updating.died = self.chronicle.died
         for left in state["children"]:
             self._adopt(left)
@@ -135,6 +136,7 @@ class Estate:
             "trouble": self.updating.trouble,
             "ailment": self.updating.ailment,
             "looked": self.updating.looked,
+            "progress": self.updating.progress,
             "chronicle": self.chronicle.as_state(),
             "agreed": {str(n): settings.to_data(agreed) for n, agreed in self.settings.items()},
             "editions": {str(n): edition for n, edition in self.editions.items()},
@@ -242,6 +244,7 @@ class Estate:
             "trouble": self.updating.trouble,
             "ailment": self.updating.ailment,
             "looked": self.updating.looked,
+            "progress": self.updating.progress,
             "store": os.path.dirname(self.updating.stopped),
             "binary": self.updating.binary,
             "args": self.args,

@@ -130,6 +130,8 @@ def hear_updater(  # noqa: C901, PLR0912 - a table
             estate.updating.published(child)
         case {"type": "trouble", "text": str(text)}:
             estate.updating.trouble, estate.updating.ailment = text[:_TOLD], str(word.get("kind", ""))[:20]
+        case {"type": "progress", "step": str()}:
+            estate.updating.goes_on(child, word)
         case {"type": "looked-well", "time": int() | float() as at}:
             estate.updating.looked = at
         case {"type": "noted", "what": "held" | "pinned" | "unpinned" as what}:

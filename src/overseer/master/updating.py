@@ -16,6 +16,7 @@ from overseer.master.journal import DEBUG, WARNING
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from overseer.facts import World
     from overseer.master.children import Child, Children
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 STOPPED, DONE = b"stopped", b"done"
 """How a release on probation may end without a fault: stopped by somebody, or as a command that is done."""
 
+_NAMED = 200  # letters of what it is doing, and with what
 _LONGEST = 60.0  # seconds between two tries
 _SOUND = 60.0  # seconds of life after which an end is the first again
 
@@ -44,6 +46,7 @@ class Updating:
         self.reasons: dict[str, str] = {}  # why releases are held
         self.trouble = ""  # why no releases can be had at present
         self.ailment = ""  # of what kind that is
+        self.progress: dict[str, Any] | None = None  # what it is doing with a release, while it is
         self.looked = 0.0  # when the source was last asked with success; seconds since the epoch
         self.died: Callable[[str], None] = lambda _: None  # is told of an end that nobody asked for
         self.owed: list[Word] = []  # what the next one has to be told
@@ -99,6 +102,14 @@ class Updating:
         for word in self.owed:
             child.channel.send(word)
 
+    def goes_on(self, child: Child, word: Word) -> None:
+        """It tells what it is doing, and how much of it is done; without a step it does nothing any more."""
+        if child is not self.child:
+            return
+        numbers = {part: word[part] for part in ("arrived", "size") if _is_size(word.get(part))}
+        told = {"step": word["step"][:_NAMED], "name": str(word.get("name", ""))[:_NAMED]}
+        self.progress = {**told, "arrived": 0, "size": None, **numbers} if word["step"] else None
+
     def published(self, child: Child) -> None:
         """What was asked for is on disk."""
         if child is self.child:
@@ -108,7 +119,7 @@ class Updating:
         """It has gone; unasked, the next one waits, longer each time."""
         if child is not self.child:
             return
-        self.child = None
+        self.child = self.progress = None
         if child.leaving:
             return
         if now >= child.born + _SOUND:
@@ -142,3 +153,7 @@ class Updating:
     def _fail(self, now: float) -> None:
         self._failures += 1
         self._not_before = now + min(_LONGEST, 2.0 ** min(self._failures - 1, 6))
+
+
+def _is_size(told: object) -> bool:
+    return type(told) is int and 0 <= told < 1 << 63

@@ -13,6 +13,7 @@ import math
 import select
 import signal
 import threading
+import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _HANGUP = getattr(select, "POLLRDHUP", 0)  # where there is none, POLLHUP comes unasked
 _AGAIN = 0.05  # seconds between two interruptions
 _LONGEST = 86_400.0  # seconds in one wait; poll(2) counts milliseconds in an int
+_NAMED = 200  # letters of the name of an offer
+_PROGRESS = 0.25  # seconds between two words about the same step: more often nobody can read them
 
 
 class Leave(BaseException):
@@ -46,6 +49,9 @@ class Attentive(Protocol):
     def foreign(self) -> AbstractContextManager[None]:
         """Surround a stranger's code that may block: it is broken off when nobody waits for it any more."""
 
+    def progress(self, step: str, name: str = "", arrived: int = 0, size: int | None = None) -> None:
+        """Tell what is being done, of what, and how many bytes of how many are here; no step: nothing is."""
+
 
 class Unattended:
     """Nobody has to be listened to."""
@@ -61,6 +67,9 @@ class Unattended:
         """Let it run."""
         return nullcontext()
 
+    def progress(self, step: str, name: str = "", arrived: int = 0, size: int | None = None) -> None:
+        """Tell nobody."""
+
 
 class Attention:
     """Listen to the master; `heard` is called with every word of it, once somebody has set it."""
@@ -71,6 +80,8 @@ class Attention:
         self.heard: Callable[[Word], None] = lambda _: None
         self._foreign = False
         self._gone = False
+        self._step = ""  # what the master was last told of
+        self._told = -math.inf  # and when
         self._left = threading.Event()
         self._old: Any = None
 
@@ -88,6 +99,14 @@ class Attention:
     def tell(self, level: str, text: str) -> None:
         """Have the master write a line to the log."""
         self.say(type="say", level=level, text=text)
+
+    def progress(self, step: str, name: str = "", arrived: int = 0, size: int | None = None) -> None:
+        """Tell the master of a step when it begins, and of the same one only a few times a second."""
+        now = time.monotonic()
+        if step == self._step and (not step or now < self._told + _PROGRESS):
+            return
+        self._step, self._told = step, now
+        self.say(type="progress", step=step, name=name[:_NAMED], arrived=arrived, size=size)
 
     def wait(self, seconds: float) -> bool:
         """Wait until there is something to be heard; return whether there is."""

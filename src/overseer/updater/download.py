@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CHECKPOINT = 64 << 20
 """Bytes after which what has arrived is made safe, so that a crash costs no more than these."""
 
+FETCHING, UNPACKING, CHECKING = "fetching", "unpacking", "checking"
+"""The steps of an upgrade that may take long, as they are told while they do."""
 
 PROGRESS = 10.0
 """Seconds between two lines about how a download goes."""
@@ -70,18 +72,24 @@ class _Arriving:
 
 
 class Progress:
-    """Tell how a long download goes: a line every ten seconds, and none for a short one."""
+    """Tell how a download goes: who looks sees it move; the log gets a line every ten seconds."""
 
     def __init__(
-        self, offer: Offer, tell: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        offer: Offer,
+        tell: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+        show: Callable[[str, str, int, int | None], None] = lambda *_: None,
     ) -> None:
         self.offer = offer
         self.tell = tell
         self.clock = clock
+        self.show = show
         self._told = clock()
 
     def reached(self, size: int) -> None:
         """Take in that `size` bytes are here."""
+        self.show(FETCHING, self.offer.name, size, self.offer.size)
         now = self.clock()
         if now < self._told + PROGRESS:
             return
@@ -107,11 +115,14 @@ def receive(
     what the source says, `OSError`, and what `attention` raises.
     """
     patched = _by_patch(offer, layout, attention, tell, base_of) if offer.patches else None
-    arriving = patched or _download(offer, layout, attention, max_size, Progress(offer, tell))
+    arriving = patched or _download(
+        offer, layout, attention, max_size, Progress(offer, tell, show=attention.progress)
+    )
     try:
         _verify(offer, arriving)
         how = packing(os.pread(arriving.fd, 16, 0))
         if how:
+            attention.progress(UNPACKING, offer.name)
             return _unpacked(arriving, layout, how, max_unpacked)
         os.fsync(arriving.fd)
         staging.finish(arriving.folder)
@@ -183,6 +194,7 @@ def _verify_patch(found: PatchOffer, download: Download, fd: int, attention: Att
             stack.callback(close)
         for chunk in _listening(download.chunks, attention):
             size += len(chunk)
+            attention.progress(FETCHING, found.name, size, found.size)
             if size > found.size:
                 raise FetchError(f"the patch is longer than the {found.size} bytes that are said of it")
             sha.update(chunk)
@@ -225,6 +237,7 @@ def _download(
     arriving = _Arriving(waiting.folder, *taken, waiting.size) if waiting and taken else None
     partial = Partial(waiting.size, waiting.seen) if waiting and taken else None
     try:
+        progress.reached(waiting.size if waiting else 0)
         with attention.foreign():
             download = offer.open(partial)
         if download.start != (arriving.size if arriving else 0):

@@ -76,13 +76,14 @@ def run(
 ) -> int:
     """Be the updater until the master goes, and return the exit status.
 
-    Says `hello`, `staged` (a release is on trial: start it), `say` (a line for the log), and `promoted`,
-    `installed`, `rejected`, `cleared` when the store has done what was asked. Hears `promote`, `install`,
-    `reject` (with a `reason`) and `clear`, each with a `release`, and with the releases that are `in_use` if
-    others may be removed; what operators want, `fetch` (look now), `hold`, `unhold`, `pin`, `unpin` and
-    `rollback`, which are answered by `did` with what they were `for`; and `look`, before a restart: was the
-    public file replaced by hand? If so it is staged, and `looked` says which release it is, or the `reason`
-    why it is not staged. The end of the channel ends it at once; a download under way can be resumed.
+    Says `hello`, `staged` (a release is on trial: start it), `say` (a line for the log), `progress` (what is
+    being done with a release, a few times a second), and `promoted`, `installed`, `rejected`, `cleared` when
+    the store has done what was asked. Hears `promote`, `install`, `reject` (with a `reason`) and `clear`,
+    each with a `release`, and with the releases that are `in_use` if others may be removed; what operators
+    want, `fetch` (look now), `hold`, `unhold`, `pin`, `unpin` and `rollback`, which are answered by `did`
+    with what they were `for`; and `look`, before a restart: was the public file replaced by hand? If so it
+    is staged, and `looked` says which release it is, or the `reason` why it is not staged. The end of the
+    channel ends it at once; a download under way can be resumed.
     """
     with Attention(channel) as attention:
         updater = Updater(attention, fetcher, store, pre_upgrade, options or Options())
@@ -163,7 +164,10 @@ class Updater:
                 self.schedule = glanced(self.schedule, time.monotonic(), found.after)
                 return
             if found is not None:
-                self._take(found)
+                try:
+                    self._take(found)
+                finally:
+                    self.attention.progress("")
         except FetchError as error:
             if error.permanent:  # asking again soon is useless
                 self.schedule = replace(self.schedule, failures=max(self.schedule.failures, _HOPELESS))

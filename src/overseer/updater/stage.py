@@ -22,7 +22,7 @@ from overseer.store.layout import can_execute
 from overseer.updater import kinds, version
 from overseer.updater.attention import Unattended
 from overseer.updater.check import TIMEOUT, Checked, check
-from overseer.updater.download import receive
+from overseer.updater.download import CHECKING, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -205,6 +205,7 @@ def _judge(
         return Refused(reason=str(error), release=arrived.digest)
     release = _add(offer, store, arrived, kind)
     try:
+        attention.progress(CHECKING, offer.name)
         told = replace(terms, version=offer.version or "" if offer.signed else "")
         release = _prove(release, kind, store, told, pre_upgrade, attention)
         if passed := _pinned(store, release.release, release.version, whole=True):
