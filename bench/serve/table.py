@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.load.report import LATE
-from bench.master.samples import Spread
+from bench.master.samples import Spread, ratios
 from bench.serve.plot import Bar
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Row:
     """the median of the rounds' p99.9 where there was no restart"""
     around: float
     """the same, around restarts"""
-    ratio: Spread
-    """of around to steady, taken within a round"""
+    ratio: Spread | None
+    """of around to steady, taken within a round; None when a round had no quiet"""
     worst: float
     """the longest answer around any restart"""
     busy: float
@@ -74,7 +74,7 @@ class Row:
             closed=sum(sample.closed for sample in samples),
             steady=1e3 * statistics.median(sample.steady for sample in samples),
             around=1e3 * statistics.median(sample.around for sample in samples),
-            ratio=Spread.of([sample.around / sample.steady for sample in samples]),
+            ratio=ratios([sample.around for sample in samples], [sample.steady for sample in samples]),
             worst=1e3 * max(sample.worst for sample in samples),
             busy=max(sample.busy for sample in samples),
             lag=1e3 * max(sample.lag for sample in samples),
@@ -108,7 +108,9 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {row.subject} | {counts} | {times} |"
 
 
-def _ratio(ratio: Spread) -> str:
+def _ratio(ratio: Spread | None) -> str:
+    if ratio is None:
+        return ""
     if ratio.count == 1:
         return f"{ratio.median:.2f}"
     return f"{ratio.median:.2f} ({ratio.least:.2f}…{ratio.most:.2f})"

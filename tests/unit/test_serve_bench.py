@@ -58,6 +58,12 @@ def test_rounds_are_summed_up_and_ratios_taken_within_each() -> None:
     )
 
 
+def test_there_is_no_ratio_to_a_round_without_quiet() -> None:
+    """Answers that take longer than the quiet belong to the restart before it."""
+    row = Row.of(UWSGI, [SAMPLE, replace(SAMPLE, steady=0.0, steady_answers=0)])
+    assert " | 11.0 ms |  | " in table([row])
+
+
 def test_a_saturated_machine_is_told() -> None:
     """Its latencies are not the server's."""
     full = Row.of(UWSGI, [replace(SAMPLE, busy=0.99)])
