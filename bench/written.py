@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +33,17 @@ def into_page(page: Path, command: str, text: str) -> None:
     if not found or not ends:
         raise ValueError(f"{page.name} has no {begin} with an {end} behind it")
     page.write_text(f"{before}{begin}\n\n{_with_machine(text)}\n\n{end}{after}")
+
+
+def version(name: str) -> str:
+    """Return the version of a package of Python, or else of a program; empty where it tells none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        flag = "-v" if name == "nginx" else "--version"
+        done = subprocess.run([name, flag], capture_output=True, text=True, check=False)
+        words = (done.stdout or done.stderr).split("\n")[0].split()
+        return words[-1].rpartition("/")[2].lstrip("v") if words else ""
 
 
 def _with_machine(text: str) -> str:

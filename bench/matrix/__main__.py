@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench import written
 from bench.load import Fresh, Kept, Late, LoadProcess, Plan, Upload
+from bench.written import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -140,7 +141,7 @@ def measure(server: Server, restarts: int) -> Row:
         kinds = {kind: split.all.failed for kind, split in report.kinds.items()}
         saw = collections.Counter(str(failure.outcome) for failure in report.failures)
         return Row(
-            server.name, _version(server), restarts, report.sent, report.failed, kinds, dict(saw), status
+            server.name, version(server.needs), restarts, report.sent, report.failed, kinds, dict(saw), status
         )
 
 
@@ -165,18 +166,6 @@ def _under_load(folder: Path, port: int, restarts: int) -> Any:
                 raise RuntimeError(f"a restart failed: {done.stdout}{done.stderr}")
             time.sleep(1.0)  # the load goes on meanwhile; nothing is waited for
         return load.stop()
-
-
-def _version(server: Server) -> str:
-    from importlib import metadata  # noqa: PLC0415 - only here
-
-    try:
-        return metadata.version(server.needs)
-    except metadata.PackageNotFoundError:
-        flag = "-v" if server.needs == "nginx" else "--version"
-        done = subprocess.run([server.needs, flag], capture_output=True, text=True, check=False)
-        words = (done.stdout or done.stderr).split("\n")[0].split()
-        return words[-1].rpartition("/")[2].lstrip("v") if words else ""
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -95,8 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     whole = full and len(rows) == len(SUBJECTS)
     folder = place(options.out, whole=whole)
     if folder and rows:
-        text = table.document(rows, rounds=count, seconds=seconds)
-        found = table.as_data(rows, rounds=count, seconds=seconds)
+        names = dict.fromkeys(subject.software or subject.needs for subject in subjects)
+        versions = {name: written.version(name) for name in names}
+        text = table.document(rows, rounds=count, seconds=seconds, versions=versions)
+        found = table.as_data(rows, rounds=count, seconds=seconds, versions=versions)
         written.write(folder, "serve", "Restarts of servers under load", text, found)
         (folder / "serve.svg").write_text(plot.draw([row.bar for row in rows]))
         if folder == RESULTS:

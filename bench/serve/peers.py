@@ -72,6 +72,8 @@ class Subject:
     ours: bool = False
     without: tuple[str, ...] = ()
     """clients that it answers not even when nobody restarts it; they are not sent"""
+    software: str = ""
+    """whose version is told; empty: of what it needs"""
 
     @property
     def missing(self) -> str:
@@ -80,14 +82,15 @@ class Subject:
         return "" if found else f"{self.needs} is not installed"
 
 
-def _ours(name: str, adapter: str, needs: str = "overseer") -> Subject:
-    program = str(ROOT / "bench" / "serve" / "program.py")
+def _ours(name: str, adapter: str, software: str, needs: str = "") -> Subject:
+    words = [sys.executable, str(ROOT / "bench" / "serve" / "program.py"), adapter]
     return Subject(
         name,
-        needs,
-        lambda _, port: [sys.executable, program, adapter, str(port), str(LINGER)],
+        needs or software,
+        lambda _, port: [*words, str(port), str(LINGER)],
         _by_signal,
-        True,
+        ours=True,
+        software=software,
     )
 
 
@@ -134,7 +137,9 @@ def _uwsgi(folder: Path, port: int) -> list[str]:
 
 def _uwsgi_by(name: str, restart: Callable[[Running, Callable[[], object]], None]) -> Subject:
     """Of requests that are sent at once its HTTP router answers the first."""
-    return Subject(f"uWSGI, 2 workers, {name}", _UWSGI_PYTHON, _uwsgi, restart, without=("pipeline",))
+    return Subject(
+        f"uWSGI, 2 workers, {name}", _UWSGI_PYTHON, _uwsgi, restart, without=("pipeline",), software="uwsgi"
+    )
 
 
 def _nginx(folder: Path, port: int) -> list[str]:
@@ -163,8 +168,8 @@ _BESIDE: Final = [
 SUBJECTS: Final = (
     _ours("overseer.serve.asgi", "uvicorn", "uvicorn"),
     *_BESIDE,
-    _ours("overseer.serve.wsgi", "wsgi"),
-    _ours("overseer.serve.aiohttp", "aiohttp"),
+    _ours("overseer.serve.wsgi", "wsgi", "cheroot"),
+    _ours("overseer.serve.aiohttp", "aiohttp", "aiohttp", needs="overseer"),
     Subject("gunicorn gthread, USR2 and TERM", "gunicorn", _gunicorn, _by_usr2),
     Subject("gunicorn gthread, HUP", "gunicorn", _gunicorn),
     Subject("uvicorn --workers 2, HUP", "uvicorn", _uvicorn),

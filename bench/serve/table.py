@@ -15,7 +15,7 @@ from bench.master.samples import Spread, ratios
 from bench.serve.plot import Bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bench.serve.peers import Subject
     from bench.serve.running import Sample
@@ -116,7 +116,7 @@ def _ratio(ratio: Spread | None) -> str:
     return f"{ratio.median:.2f} ({ratio.least:.2f}…{ratio.most:.2f})"
 
 
-def document(rows: Sequence[Row], *, rounds: int, seconds: float) -> str:
+def document(rows: Sequence[Row], *, rounds: int, seconds: float, versions: Mapping[str, str]) -> str:
     """Return the table with what has to be known of its run; `{machine}` in it stands for the machine."""
     busy = [100 * row.busy for row in rows]
     lag = max(row.lag for row in rows)
@@ -130,13 +130,18 @@ def document(rows: Sequence[Row], *, rounds: int, seconds: float) -> str:
     slow = [row.subject for row in rows if row.busy > SATURATED or row.lag > 1e3 * LATE]
     if slow:
         told.append(f"The machine was saturated, and the times tell of that: {'; '.join(slow)}.")
-    return f"{textwrap.fill(' '.join(told), WIDTH)}\n\n{table(rows)}\n\n{{machine}}"
+    software = ", ".join(f"{name} {version}" for name, version in versions.items())
+    above, below = (textwrap.fill(text, WIDTH) for text in (" ".join(told), f"{software}; {{machine}}"))
+    return f"{above}\n\n{table(rows)}\n\n{below}"
 
 
-def as_data(rows: Sequence[Row], *, rounds: int, seconds: float) -> dict[str, Any]:
+def as_data(
+    rows: Sequence[Row], *, rounds: int, seconds: float, versions: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the same as JSON can write it, with every round."""
     return {
         "rounds": rounds,
         "seconds": round(seconds, 1),
+        "versions": dict(versions),
         "rows": [dataclasses.asdict(row) for row in rows],
     }

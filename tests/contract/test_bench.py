@@ -251,7 +251,7 @@ def test_restarts_of_ours_and_of_a_peer_are_measured_and_written_where_it_was_sa
 ) -> None:
     """Two restarts of each, every one by somebody new; the committed results stay as they are.
 
-    Whether a kept connection is lost in the moment its linger ends is for the storms to say, on a free machine.
+    Whether a kept connection is lost in the moment its linger ends is for the storms to say.
     """
     before = {path: path.read_bytes() for path in serve.RESULTS.glob("serve.*")}
     ours, peer = "overseer.serve.wsgi", "gunicorn gthread, USR2 and TERM"
