@@ -12,30 +12,40 @@ if TYPE_CHECKING:
 
 def commands(group: click.Group, name: str) -> Iterator[str]:
     """Yield Markdown for every command of a group, and of the groups in it."""
+    for called, command, context in each_command(group, name):
+        usage = " ".join(command.collect_usage_pieces(context))
+        yield f"### `{called} {usage}`"
+        yield ""
+        yield " ".join((command.help or "").split())
+        yield ""
+        yield from options(command, context)
+
+
+def each_command(group: click.Group, name: str) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Yield every command of a group, and of the groups in it, as it is called."""
     with click.Context(group, info_name=name) as context:
         for each in group.list_commands(context):
             command = group.get_command(context, each)
             assert command is not None
             if isinstance(command, click.Group):
-                yield from commands(command, f"{name} {each}")
+                yield from each_command(command, f"{name} {each}")
                 continue
             with click.Context(command, info_name=f"{name} {each}") as inner:
-                usage = " ".join(command.collect_usage_pieces(inner))
-                yield f"### `{name} {each} {usage}`"
-                yield ""
-                yield " ".join((command.help or "").split())
-                yield ""
-                yield from options(command, inner)
+                yield f"{name} {each}", command, inner
+
+
+def rows(command: click.Command, context: click.Context) -> list[tuple[str, str]]:
+    """Return each option of a command, and what it means."""
+    given = [each for each in command.get_params(context) if isinstance(each, click.Option)]
+    told = [record for each in given if (record := each.get_help_record(context))]
+    return [(option, text) for option, text in told if option not in ("--help", "-h, --help")]
 
 
 def options(command: click.Command, context: click.Context) -> Iterator[str]:
     """Yield the table of a command's options, nothing when it has none."""
-    given = [each for each in command.get_params(context) if isinstance(each, click.Option)]
-    rows = [record for each in given if (record := each.get_help_record(context))]
-    rows = [(option, text) for option, text in rows if option not in ("--help", "-h, --help")]
-    if rows:
+    if found := rows(command, context):
         yield "| option | meaning |"
         yield "|---|---|"
-        for option, text in rows:
+        for option, text in found:
             yield f"| `{option}` | {' '.join(text.split()).replace('|', '&#124;')} |"
         yield ""

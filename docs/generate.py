@@ -1,4 +1,4 @@
-"""Write the parts of the pages that the code knows best: options, laws, transitions.
+"""Write the parts of the pages that the code knows best: options, laws, transitions; and the manual pages.
 
     python -m docs.generate          write them into the pages
     python -m docs.generate --check  only tell which pages would change; exit status 1 if any
@@ -22,9 +22,9 @@ from tests.laws import laws as _laws  # noqa: F401 - enters the laws into the bo
 from tests.laws.seen import LAWS, take
 from tests.laws.worlds import ALONE, PARKS, QUICK, RESTART, STOP, TWO, Universe, normal, possible
 
-from docs import command_line
+from docs import command_line, man_page
 from overseer import config, machine
-from overseer.cli.main import COMMANDS, load
+from overseer.cli.main import COMMANDS, cli, load
 from overseer.cli.repo import repo
 from overseer.facts import Action, Life, Phase, Stage
 
@@ -211,8 +211,46 @@ def repo_commands() -> Iterator[str]:
 
 def cli_commands() -> Iterator[str]:
     """Tell every other command of `overseer`."""
-    group = click.Group("overseer", {name: load(name) for name in COMMANDS if name != "repo"})
-    return command_line.commands(group, "overseer")
+    return command_line.commands(_operators(), "overseer")
+
+
+def _operators() -> click.Group:
+    commands = {name: load(name) for name in COMMANDS if name != "repo"}
+    return click.Group("overseer", commands, params=cli.params, help=cli.help)
+
+
+# -- the manual pages --------------------------------------------------------------------------------------
+
+
+def _overseer() -> str:
+    reference = (HERE / "reference" / "cli.md").read_text()
+    sections = {name: man_page.section(reference, name) for name in _TOLD}
+    return man_page.page(
+        _operators(),
+        "overseer",
+        "run programs so that they restart and upgrade without being noticed",
+        {**sections, "See also": "`overseer-repo`(1), `systemd.service`(5), `sd_notify`(3)"},
+    )
+
+
+def _overseer_repo() -> str:
+    reference = (HERE / "reference" / "repo.md").read_text()
+    return man_page.page(
+        repo,
+        "overseer repo",
+        "publish signed releases for programs that upgrade themselves",
+        {"Exit status": man_page.lead(reference), "See also": "`overseer`(1)"},
+    )
+
+
+_TOLD = ("Which service is meant", "Exit status", "On a terminal")
+"""What the manual page has from the page by hand."""
+
+MANUALS: dict[str, Callable[[], str]] = {
+    "docs/man/overseer.1": _overseer,
+    "docs/man/overseer-repo.1": _overseer_repo,
+}
+"""The manual pages, which are made as a whole."""
 
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
@@ -238,9 +276,10 @@ def _text(part: str) -> str:
 def main(arguments: list[str]) -> int:
     """Write every page that has such a part; with `--check` only say which would change."""
     stale = 0
-    for path in sorted(HERE.rglob("*.md")):
-        page = path.read_text()
-        if page == (wanted := fresh(page)):
+    for path in (*sorted(HERE.rglob("*.md")), *(HERE.parent / manual for manual in MANUALS)):
+        page = path.read_text() if path.exists() else ""
+        made = MANUALS.get(str(path.relative_to(HERE.parent)))
+        if page == (wanted := made() if made else fresh(page)):
             continue
         stale += 1
         print(path.relative_to(HERE.parent))

@@ -5,7 +5,8 @@ set -eu
 wanted="nginx-light haproxy strace curl rsync openssh-client softhsm2 systemd util-linux faketime"
 wanted="$wanted prometheus e2fsprogs xfsprogs" # promtool, and file systems to cut the power of
 wanted="$wanted runit s6 podman runc conmon netavark catatonit" # who runs services
-wanted="$wanted nghttp2-client $*" # h2load
+wanted="$wanted nghttp2-client" # h2load
+wanted="$wanted mandoc groff man-db zsh fish $*" # who reads manual pages, and completes commands
 missing=""
 for package in $wanted; do
     dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
