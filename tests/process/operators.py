@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.process.service import DEADLINE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.process.service import Service
+
+OVERSEER = [sys.executable, "-m", "overseer"]
+"""The command."""
 
 
 def environment(app: Service) -> dict[str, str]:
@@ -43,3 +50,15 @@ def begun(app: Service, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@contextmanager
+def named(name: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a service that is found by its name, as all of this user's are; it does not outlive the test."""
+    env = {k: v for k, v in os.environ.items() if k != "RUNTIME_DIRECTORY"}
+    words = [*OVERSEER, "run", "-n", name, "--address", "127.0.0.1:0", "--", "sleep", "60"]
+    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as one:
+        try:
+            yield one
+        finally:
+            one.send_signal(signal.SIGQUIT)

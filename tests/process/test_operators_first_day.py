@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.operators import environment, overseer
+from tests.process.operators import OVERSEER, environment, named, overseer
 from tests.process.releases import Upgrading
 from tests.process.service import DEADLINE, until
 from tests.process.terminal import CTRL_C, Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.process.service import Service
-
-OVERSEER = [sys.executable, "-m", "overseer"]
 
 
 def terminal(app: Service, *words: str, **env: str) -> Terminal:
@@ -42,18 +37,6 @@ def typed(*words: str, env: dict[str, str] | None = None) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stderr
-
-
-@contextmanager
-def named(name: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a service that is found by its name, as all of this user's are; it does not outlive the test."""
-    env = {k: v for k, v in os.environ.items() if k != "RUNTIME_DIRECTORY"}
-    words = [*OVERSEER, "run", "-n", name, "--address", "127.0.0.1:0", "--", "sleep", "60"]
-    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as one:
-        try:
-            yield one
-        finally:
-            one.send_signal(signal.SIGQUIT)
 
 
 def test_a_command_with_a_slip_is_told_which_one_may_be_meant() -> None:

@@ -1,4 +1,4 @@
-"""The doctor reads what systemd has loaded of a unit, and names what does not fit: units of a real systemd."""
+"""The doctor reads what systemd has loaded of a unit, and names what does not fit, on real units."""
 
 from __future__ import annotations
 

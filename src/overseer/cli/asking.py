@@ -41,7 +41,7 @@ def find(name: str = "", control: str = "") -> str:
         return os.path.join(places.folder(os.environ), f"{places.check_name(name)}.sock")
     if path := places.control_path(os.environ, control=control):
         return path
-    found = _services()
+    found = services()
     if len(found) == 1:
         return os.path.join(places.folder(os.environ), f"{found[0]}.sock")
     if found:
@@ -53,7 +53,8 @@ def find(name: str = "", control: str = "") -> str:
     )
 
 
-def _services() -> list[str]:
+def services() -> list[str]:
+    """Return the names of this user's services that have one."""
     try:
         return sorted(
             f[: -len(".sock")] for f in os.listdir(places.folder(os.environ)) if f.endswith(".sock")
@@ -129,7 +130,7 @@ def _nobody(path: str, error: OSError) -> NobodyError:
         advice = f"only root and the user of the service may ask; this is user {os.geteuid()}"
     elif isinstance(error, FileNotFoundError):
         advice = "is the service running, and is this its control socket? See --name and --control"
-        if os.path.dirname(path) == places.folder(os.environ) and (found := _services()):
+        if os.path.dirname(path) == places.folder(os.environ) and (found := services()):
             advice = f"there is {', '.join(found)}"
     elif isinstance(error, ConnectionRefusedError):
         advice = "its socket is there, but the service has ended"

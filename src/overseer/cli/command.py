@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from overseer.cli.asking import NOBODY, NobodyError
+from overseer.cli.completion import files, names
 from overseer.errors import ConfigError, OverseerError
 
 if TYPE_CHECKING:
@@ -33,15 +34,20 @@ class Command(click.Command):
 
 def of_a_service(command: Callable[..., None]) -> Callable[..., None]:
     """Add the two options that say which service is meant."""
-    command = click.option("--control", default="", metavar="PATH", help="The path of its control socket.")(
-        command
-    )
+    command = click.option(
+        "--control",
+        default="",
+        metavar="PATH",
+        help="The path of its control socket.",
+        shell_complete=files,
+    )(command)
     return click.option(
         "--name",
         "-n",
         default="",
         metavar="NAME",
         help="The service's name; not needed where there is only one.",
+        shell_complete=names,
     )(command)
 
 

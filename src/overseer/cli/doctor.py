@@ -11,6 +11,7 @@ import click
 from overseer.cli import table, terminal
 from overseer.cli.asking import ask, find
 from overseer.cli.command import Command, of_a_service
+from overseer.cli.completion import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.command(cls=Command, short_help="What would stop an upgrade here.")
 @of_a_service
 @click.option("--json", "as_json", is_flag=True, help="As one line of JSON, for programs.")
-@click.argument("binary", default="", metavar="[PROGRAM]")
+@click.argument("binary", default="", metavar="[PROGRAM]", shell_complete=files)
 def doctor(name: str, control: str, binary: str, *, as_json: bool) -> None:
     """Look for what would stop an upgrade: rights, mounts, room, owners, locks, extras, the unit's settings.
 

@@ -11,6 +11,7 @@ import click
 from overseer.cli import connections, kept, table
 from overseer.cli.asking import NobodyError, ask, find
 from overseer.cli.command import Command, of_a_service
+from overseer.cli.completion import files
 from overseer.errors import ConfigError, OverseerError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _seen(path: str) -> Seen:
     "--textfile",
     default="",
     metavar="PATH",
+    shell_complete=files,
     help="Write them to a file, in one rename, for the textfile collector of node_exporter.",
 )
 @click.option(

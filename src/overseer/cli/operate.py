@@ -13,6 +13,7 @@ import click
 from overseer.cli import connections, kept, table, terminal
 from overseer.cli.asking import ask, find
 from overseer.cli.command import Command, end, of_a_service
+from overseer.cli.completion import held, releases
 from overseer.cli.events import INDENT, told
 from overseer.cli.following import follow, of_the_updater
 from overseer.errors import OverseerError
@@ -104,7 +105,7 @@ def upgrade(name: str, control: str, *, now: bool, timeout: float) -> None:  # n
 
 @click.command(cls=Command, short_help="Go back to the release before.")
 @of_a_service
-@click.argument("release", default="")
+@click.argument("release", default="", shell_complete=releases)
 @click.option("--timeout", default=3600.0, show_default=True, metavar="SECONDS", help="How long to wait.")
 def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
     """Go back: from a release on probation to the current one, else to the one that was current before.
@@ -118,7 +119,7 @@ def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
 
 @click.command(cls=Command, short_help="Never take a release by itself.")
 @of_a_service
-@click.argument("release")
+@click.argument("release", shell_complete=releases)
 def hold(name: str, control: str, release: str) -> None:
     """Never take RELEASE by itself: a version, the beginning of a digest, or any whole digest."""
     end(of_the_updater(find(name, control), "hold", release=release))
@@ -126,7 +127,7 @@ def hold(name: str, control: str, release: str) -> None:
 
 @click.command(cls=Command, short_help="Give a held release another chance.")
 @of_a_service
-@click.argument("release")
+@click.argument("release", shell_complete=held)
 def unhold(name: str, control: str, release: str) -> None:
     """Give a held RELEASE another chance; the source is asked at once."""
     end(of_the_updater(find(name, control), "unhold", release=release))
@@ -134,7 +135,7 @@ def unhold(name: str, control: str, release: str) -> None:
 
 @click.command(cls=Command, short_help="Stay on a release.")
 @of_a_service
-@click.argument("release", default="")
+@click.argument("release", default="", shell_complete=releases)
 def pin(name: str, control: str, release: str) -> None:
     """Stay on a release until `overseer unpin`: no other is taken, restarts work.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from overseer.cli.completion import files, folders
 from overseer.config import Config
 from overseer.errors import AddressError, ConfigError, OverseerError
 from overseer.foreign.document import KNOWN, SIGNALS, signal_number
@@ -90,7 +91,9 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "metavar": "ADDRESS",
         "help": "Where to listen, as :3000 or unix:/run/app.sock; may be given several times.",
     },
-    "env_files": {"multiple": True, "metavar": "FILE"},
+    "env_files": {"multiple": True, "metavar": "FILE", "shell_complete": files},
+    "directory": {"metavar": "FOLDER", "shell_complete": folders},
+    "control": {"metavar": "PATH", "shell_complete": files},
     "clean_exits": {"multiple": True, "metavar": "STATUS", "type": int},
     "ready_after": {
         "callback": _ready_after,
@@ -142,10 +145,13 @@ run = click.Command(
     short_help="Run any program under a master.",
     params=[
         click.Option(
-            ["--config"], metavar="FILE", help="The file of options; else overseer.toml or pyproject.toml."
+            ["--config"],
+            metavar="FILE",
+            help="The file of options; else overseer.toml or pyproject.toml.",
+            shell_complete=files,
         ),
         *_options(),
-        click.Argument(["command"], nargs=-1, type=click.UNPROCESSED),
+        click.Argument(["command"], nargs=-1, type=click.UNPROCESSED, shell_complete=files),
     ],
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )

@@ -9,6 +9,7 @@ import sys
 import click
 
 from overseer import places
+from overseer.cli.completion import files, folders
 from overseer.errors import ConfigError
 
 _SYSTEMD = """\
@@ -105,7 +106,9 @@ CMD {words}
 )
 @click.option("--name", "-n", default="", metavar="NAME", help="The service's name; default: the program's.")
 @click.option("--user", default="", metavar="USER", help="Whose it is; for systemd else one made for it.")
-@click.option("--directory", default="", metavar="FOLDER", help="Where it runs; default: here.")
+@click.option(
+    "--directory", default="", metavar="FOLDER", help="Where it runs; default: here.", shell_complete=folders
+)
 @click.option(
     "--patience",
     default=45,
@@ -113,7 +116,7 @@ CMD {words}
     metavar="SECONDS",
     help="How long a stop may take; more than terminate_timeout.",
 )
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=files)
 def unit(  # noqa: PLR0917 - as click calls it
     manager: str, name: str, user: str, directory: str, patience: int, command: tuple[str, ...]
 ) -> None:
