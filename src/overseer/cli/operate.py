@@ -51,7 +51,8 @@ def status(name: str, control: str, *, as_json: bool, watch: bool) -> None:
 
 def _shown(found: dict[str, Any], ledger: Ledger) -> Iterator[str]:
     yield table.headline(found)
-    yield from table.facts(found, kept.held(found, ledger), kept.pinned(ledger))
+    facts = table.facts(found, kept.held(found, ledger), kept.pinned(ledger))
+    yield from (terminal.fold(fact, table.INDENT) for fact in facts)
     if rows := list(table.workers(found)):
         yield ""
         head, *rest = table.columns(table.fitting([table.HEADS, *rows], terminal.width()))

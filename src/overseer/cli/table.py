@@ -105,6 +105,10 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+INDENT = 13
+"""Columns of what a fact is about."""
+
+
 def facts(status: dict[str, Any], held_: dict[str, str], pinned: str) -> Iterator[str]:
     """Tell what is not about workers, one line each; what is as it should be is short."""
     yield f"listens on   {', '.join(status['sockets']) or 'nothing'}"
