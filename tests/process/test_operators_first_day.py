@@ -58,6 +58,7 @@ def test_two_services_in_one_place_are_two_or_none(service: Callable[..., Servic
     assert first.status()["pid"] == first.pid
 
 
+@pytest.mark.long
 def test_two_services_of_one_name_are_told_to_have_two() -> None:
     """As when the same command is run twice; those with two names are asked for by name."""
     one, other = f"one-{os.getpid()}", f"other-{os.getpid()}"
@@ -108,9 +109,32 @@ def test_ctrl_c_leaves_a_watch_on_a_line_of_its_own(service: Callable[..., Servi
         assert "\x1b[2J" not in seen.shown
 
 
-@pytest.mark.parametrize("words", [["status"], ["doctor"], ["events"], ["history"], ["pin"], ["--help"]])
-def test_a_pipe_gets_no_colours(tmp_path: Path, words: list[str]) -> None:
+def test_a_pipe_gets_no_colours(tmp_path: Path) -> None:
     """Of no command."""
     with Upgrading(tmp_path) as app:
         app.serves()
-        assert "\x1b" not in overseer(app, *words)
+        for words in (["status"], ["doctor"], ["events"], ["history"], ["pin"], ["upgrade"], ["--help"]):
+            assert "\x1b" not in overseer(app, *words)
+
+
+def test_who_names_no_release_is_told_which_there_are(tmp_path: Path) -> None:
+    """With their versions; and that there is none where there is none."""
+    with Upgrading(tmp_path) as app:
+        app.serves()
+        said = overseer(app, "rollback", "9", status=1)
+        assert "no release that is in the store has the version '9', or a digest that begins so; in" in said
+        assert "in the store is none" in said
+        said = overseer(app, "hold", "9", status=1)
+        assert f"in the store is 1 ({app.public[:12]})" in said
+        assert "held is none" in overseer(app, "unhold", "9", status=1)
+
+
+def test_what_makes_no_sense_is_refused_at_once(tmp_path: Path) -> None:
+    """Before anybody is asked."""
+    (tmp_path / "file").touch()
+    path = str(tmp_path / "file")
+    assert "that is no socket" in typed("status", "--control", path)[1]
+    for words in (["upgrade", "--timeout", "0"], ["history", "--last", "-1"]):
+        status, said = typed(*words, "--control", path)
+        assert status == 2
+        assert "Invalid value for" in said

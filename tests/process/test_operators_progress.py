@@ -116,6 +116,7 @@ def test_on_a_pipe_there_is_a_line_for_each_step(slow: Slow) -> None:
     assert re.fullmatch(r"release \w{12} is staged\nrelease \w{12} is current\n", said)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wish", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "TERM=dumb"])
 def test_who_wants_no_colours_gets_letters_and_lines(slow: Slow, wish: dict[str, str]) -> None:
     """Of every command that has colours, or moves: on a real terminal."""
@@ -136,6 +137,7 @@ def test_who_wants_no_colours_gets_letters_and_lines(slow: Slow, wish: dict[str,
             assert not MOVES.search(seen.shown), words
 
 
+@pytest.mark.long
 def test_a_status_tells_how_far_a_release_is(slow: Slow) -> None:
     """For people and for programs, and nothing when nothing is on its way."""
     assert slow.status()["progress"] is None
@@ -155,6 +157,7 @@ def test_a_status_tells_how_far_a_release_is(slow: Slow) -> None:
     assert slow.status()["progress"] is None
 
 
+@pytest.mark.long
 def test_two_operators_at_once_see_the_same_and_one_may_go(slow: Slow) -> None:
     """Ctrl-C ends the command and not what was asked for; who stays sees how it ends."""
     with slow.operator("upgrade", "--now") as first, slow.operator("upgrade", "--now") as second:
@@ -162,6 +165,7 @@ def test_two_operators_at_once_see_the_same_and_one_may_go(slow: Slow) -> None:
             seen.shows(r"fetching app\.py .*?1\.5/3\.0 MB")
         first.type(CTRL_C)
         assert first.ended() == 130
+        assert "what was asked for goes on" in first.shown
         assert "Traceback" not in first.shown
         slow.may_go_on.set()
         assert second.ended() == 0

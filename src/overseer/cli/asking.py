@@ -6,6 +6,7 @@ import json
 import os
 import select
 import socket
+import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,8 @@ def _nobody(path: str, error: OSError) -> NobodyError:
         advice = "is the service running, and is this its control socket? See --name and --control"
         if os.path.dirname(path) == places.folder(os.environ) and (found := services()):
             advice = f"there is {', '.join(found)}"
+    elif isinstance(error, ConnectionRefusedError) and not stat.S_ISSOCK(os.stat(path).st_mode):
+        advice = "that is no socket"
     elif isinstance(error, ConnectionRefusedError):
         advice = "its socket is there, but the service has ended"
     return NobodyError(f"no master answers at {path}: {error.strerror}; {advice}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from overseer.cli import table
 from overseer.cli.asking import OFTEN, ask
 from overseer.cli.command import end
@@ -23,6 +25,15 @@ def follow(path: str, kind: str, *, timeout: float, patience: float | None = Non
     `timeout` is in seconds, for all of it; `patience` for the answer alone. On a terminal it is seen how far
     it is. Raises as `ask` does.
     """
+    try:
+        answer = _followed(path, kind, timeout=timeout, patience=patience, **more)
+    except KeyboardInterrupt:
+        click.echo("\noverseer: what was asked for goes on; overseer status tells how far it is", err=True)
+        raise SystemExit(130) from None
+    end(answer)
+
+
+def _followed(path: str, kind: str, *, timeout: float, patience: float | None, **more: str) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
     with Following("the source is asked" if kind == "fetch" else "") as seen:
 
@@ -38,7 +49,7 @@ def follow(path: str, kind: str, *, timeout: float, patience: float | None = Non
             wanted = f"release {table.release(found['wanted'])} is on its way already"
             seen.say(answer["detail"] if newly else wanted)
             answer = _await(path, found["wanted"], deadline, seen)
-    end(answer)
+    return answer
 
 
 def of_the_updater(

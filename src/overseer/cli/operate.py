@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 _EVERY = 1.0
 """Seconds between two looks of --watch."""
 
+_COUNT = click.IntRange(min=0)
+
+_TIMEOUT = click.option(
+    "--timeout",
+    default=3600.0,
+    type=click.FloatRange(min=0, min_open=True),
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait.",
+)
+
 
 @click.command(cls=Command, short_help="What a service is doing.")
 @of_a_service
@@ -94,7 +105,7 @@ def _send_off(path: str, kind: str) -> None:
 @click.command(cls=Command, short_help="Look for a release now, and follow it.")
 @of_a_service
 @click.option("--now", is_flag=True, help="What this command does in any case; for those who expect it.")
-@click.option("--timeout", default=3600.0, show_default=True, metavar="SECONDS", help="How long to wait.")
+@_TIMEOUT
 def upgrade(name: str, control: str, *, now: bool, timeout: float) -> None:  # noqa: ARG001 - --now is for the eye
     """Look for a release now, and wait until it is current or has failed.
 
@@ -107,7 +118,7 @@ def upgrade(name: str, control: str, *, now: bool, timeout: float) -> None:  # n
 @click.command(cls=Command, short_help="Go back to the release before.")
 @of_a_service
 @click.argument("release", default="", shell_complete=releases)
-@click.option("--timeout", default=3600.0, show_default=True, metavar="SECONDS", help="How long to wait.")
+@_TIMEOUT
 def rollback(name: str, control: str, release: str, *, timeout: float) -> None:
     """Go back: from a release on probation to the current one, else to the one that was current before.
 
@@ -158,7 +169,14 @@ def unpin(name: str, control: str) -> None:
 @click.command(cls=Command, short_help="What happened to releases, when and why.")
 @of_a_service
 @click.option("--json", "as_json", is_flag=True, help="As lines of JSON, for programs.")
-@click.option("--last", default=20, show_default=True, metavar="N", help="Only the last N; 0 for all.")
+@click.option(
+    "--last",
+    default=20,
+    type=_COUNT,
+    show_default=True,
+    metavar="N",
+    help="Only the last N; 0 for all.",
+)
 def history(name: str, control: str, *, as_json: bool, last: int) -> None:
     """Show what has happened to releases, when and why, oldest first."""
     from overseer.store import history as kept  # noqa: PLC0415 - only here

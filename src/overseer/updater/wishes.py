@@ -17,6 +17,9 @@ _SHORTEST = 4
 
 _WHOLE = 64
 
+_NAMED = 10
+"""Releases that are named to whoever has named none of them."""
+
 
 def unhold(store: Store, text: str) -> str:
     """Give a held release another chance; the source is asked anew. Raises `StoreError`."""
@@ -80,16 +83,31 @@ def _is_digest(text: str) -> bool:
 
 def _one(store: Store, text: str, among: Iterable[str], what: str) -> str:
     """Find the one release that a beginning of its digest, or its version, can mean."""
+    among = list(among)
     found = _all(store, text, among)
     if len(found) == 1:
         return found[0]
     if found:
         raise _several(text, found)
-    raise StoreError(f"no release that is {what} has the version {text!r}, or a digest that begins so")
+    raise StoreError(
+        f"no release that is {what} has the version {text!r}, or a digest that begins so; "
+        f"{what} {_listed(store, among)}"
+    )
+
+
+def _listed(store: Store, among: list[str]) -> str:
+    """Name releases for whoever meant one of them."""
+    versions = _versions(store)
+    named = [f"{versions[r]} ({r[:12]})" if r in versions else r[:12] for r in among]
+    return f"{'are' if len(named) > 1 else 'is'} {', '.join(named[:_NAMED])}" if named else "is none"
+
+
+def _versions(store: Store) -> dict[str, str]:
+    return {entry.release: entry.version for entry in store.history() if entry.version}  # some are gone
 
 
 def _all(store: Store, text: str, among: Iterable[str]) -> list[str]:
-    versions = {entry.release: entry.version for entry in store.history() if entry.version}  # some are gone
+    versions = _versions(store)
     short = len(text) >= _SHORTEST
     return [r for r in among if (short and r.startswith(text)) or (text and versions.get(r) == text)]
 
