@@ -120,9 +120,10 @@ class WebSocket(Kind):
     1000, 1001 (going away) and 1012 (service restart) tell the client to leave, and it opens another
     connection at once. A message that crossed such a close, sent before the client had read it and not
     echoed, has perhaps been read and perhaps not: nobody can tell from outside. As a client with an
-    acknowledgement of its own does, this one sends it again on the next connection; its latency counts from
-    when it was first due, and it is counted as `sent again` beside the figures. What was sent longer than
-    `crossing` before the close did not cross it: the server had time to answer, and it has failed.
+    acknowledgement of its own does, this one sends it again, first on the connection that it opens instead;
+    its latency counts from when it was first due, and it is counted as `sent again` beside the figures.
+    What was sent longer than `crossing` before the close did not cross it: the server had time to answer,
+    and it has failed; so has what was sent ten times.
     """
 
     word: ClassVar[str] = "websocket"

@@ -194,13 +194,14 @@ class Talk(Link):
         self._deadline = now + LINGER
         if close.orderly:
             self._account.apart("told to leave")
-            self._send_again(close, now)
+            self._owner.left(self, self._to_send_again(close, now))
         else:
             self._fail(Outcome.CLOSED, f"close {close}")
-        self._owner.gone(self, again=close.orderly)
+            self._owner.gone(self)
         self._say(Opcode.CLOSE, b"" if close.code is None else close.code.to_bytes(2, "big"))
 
-    def _send_again(self, close: Closed, now: float) -> None:
+    def _to_send_again(self, close: Closed, now: float) -> list[Message]:
+        again = []
         while self._messages:
             message = self._messages.popleft()
             fault = crossed(message, now, self._owner.kind.crossing)
@@ -208,7 +209,8 @@ class Talk(Link):
                 self._account.bad(Outcome.CLOSED, f"{fault} {close}", message.due, now)
             else:
                 self._account.apart("sent again")
-                self._owner.again(message)
+                again.append(message)
+        return again
 
     def _send(self, message: Message) -> None:
         message.sent = self._setting.loop.time()
@@ -235,7 +237,7 @@ class Talk(Link):
         self.drop()
         if self._state != "gone":
             self._state = "gone"
-            self._owner.gone(self, again=False)
+            self._owner.gone(self)
 
 
 class Talking:
@@ -257,16 +259,16 @@ class Talking:
         data = str(self._number).rjust(max(self.kind.size, _SHORTEST), ".")
         self._give(Message(due, data.encode()))
 
-    def again(self, message: Message) -> None:
-        """Send a message that crossed a close on another socket, soon."""
-        self._setting.loop.call_soon(self._give, message)
+    def left(self, talk: Talk, again: list[Message]) -> None:
+        """Open another one for it at once, and send first what crossed the close."""
+        self.gone(talk)
+        if again or not self._stopped:
+            self._open(again)
 
-    def gone(self, talk: Talk, *, again: bool) -> None:
-        """Talk no more on this one; `again`: open another at once."""
+    def gone(self, talk: Talk) -> None:
+        """Talk no more on this one."""
         if talk in self._talks:
             self._talks.remove(talk)
-        if again and not self._stopped:
-            self._setting.loop.call_soon(self._return)
 
     def sweep(self, now: float) -> None:
         """Every message has a socket."""
@@ -289,13 +291,11 @@ class Talking:
             if talk.usable:
                 talk.say(message)
                 return
+        self._open([message])
+
+    def _open(self, messages: list[Message]) -> None:
         talk = Talk(self, self._setting, self.kind)
         self._talks.append(talk)
-        talk.say(message)
+        for message in messages:
+            talk.say(message)
         talk.begin()
-
-    def _return(self) -> None:
-        if not self._stopped and len(self._talks) < self.kind.connections:
-            talk = Talk(self, self._setting, self.kind)
-            self._talks.append(talk)
-            talk.begin()

@@ -31,12 +31,12 @@ async def app(scope, receive, send):
                 return
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.accept", "headers": [(b"x-generation", b"%d" % program.generation)]})
         while (told := await receive())["type"] != "websocket.disconnect":
             await send({"type": "websocket.send", "text": told["text"]})
         return
     if scope["path"] == "/events":
-        head = [(b"content-type", b"text/event-stream")]
+        head = [(b"content-type", b"text/event-stream"), (b"x-generation", b"%d" % program.generation)]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         gone = asyncio.ensure_future(left(receive))
         for number in range(10_000):

@@ -28,13 +28,15 @@ async def answer(request):
 
 async def talk(request):
     socket = web.WebSocketResponse()
+    socket.headers["X-Generation"] = str(program.generation)
     await socket.prepare(request)
     async for message in socket:
         await socket.send_str(message.data)
     return socket
 
 async def events(request):
-    stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    head = {"Content-Type": "text/event-stream", "X-Generation": str(program.generation)}
+    stream = web.StreamResponse(headers=head)
     await stream.prepare(request)
     try:
         for number in range(10_000):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long  # the quick suite runs the how-to's program
 
-HYPERCORN = ASGI.replace('log_level="warning"', 'server="hypercorn", loglevel="WARNING"')
+HYPERCORN = re.sub(r"options = .*", 'options = {"server": "hypercorn", "loglevel": "WARNING"}', ASGI)
 """The neighbours' program; on /unread it answers without a look at what is sent to it."""
 HYPERCORN = HYPERCORN.replace(
     "    while True:\n        part", '    while scope["path"] != "/unread":\n        part'

@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench.load import Drip, Fresh, Kept, Late, LoadProcess, Pipeline, Plan, Upload
+from bench.load import (
+    Drip,
+    Events,
+    Fresh,
+    Http2,
+    Kept,
+    Kind,
+    Late,
+    LoadProcess,
+    Pipeline,
+    Plan,
+    Upload,
+    WebSocket,
+)
 
 from tests.process.test_serve import ASGI, UVLOOP
 from tests.process.test_serve_aiohttp import AIOHTTP
@@ -21,13 +34,30 @@ LINGER = 1.0
 """Seconds; kept connections pause for up to twice as long."""
 
 
+STREAMS = (Events(path="/events", connections=5),)
+LASTING = (*STREAMS, WebSocket(path="/ws", rate=20, connections=5, crossing=10.0))
+"""Clients who are told to leave by each restart, and come back: that is how they do not notice it.
+
+What was sent 10 s before a close without an echo has not crossed it: no machine is as busy as that.
+"""
+EVERY = (*LASTING, Http2(rate=20))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "source", [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"]
+    ("source", "lasting"),
+    [(ASGI, LASTING), (UVLOOP, LASTING), (WSGI, STREAMS), (AIOHTTP, LASTING), (HYPERCORN, EVERY)],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"],
 )
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
-def test_no_client_notices_a_restart(service: Callable[..., Service], source: str, count: int) -> None:
-    """Anew, kept alive with pauses, late, byte by byte, uploading slowly, several requests at once."""
+def test_no_client_notices_a_restart(
+    service: Callable[..., Service], source: str, lasting: tuple[Kind, ...], count: int
+) -> None:
+    """Anew, kept alive with pauses, late, byte by byte, uploading slowly, several requests at once.
+
+    Streams of events end between two events, and WebSockets after their last echo: at least once for each
+    restart and connection.
+    """
     app = service(source.replace("LINGER", str(LINGER)).replace("PAUSE", "0"), max_draining=50).serves()
     kinds = (
         Fresh(rate=100),
@@ -36,6 +66,7 @@ def test_no_client_notices_a_restart(service: Callable[..., Service], source: st
         Drip(rate=10, over=0.5),
         Upload(rate=10, over=0.5),
         Pipeline(rate=10),
+        *lasting,
     )
     plan = Plan(kinds=kinds, seconds=None, timeout=30, generation_body=r"^(\d+) ")
     with LoadProcess(f"http://127.0.0.1:{app.port}", plan) as load:
@@ -47,3 +78,5 @@ def test_no_client_notices_a_restart(service: Callable[..., Service], source: st
     print(report)
     assert report.failed == 0, report
     assert report.ok > 0
+    for kind in lasting:
+        assert report.apart[kind.label]["told to leave"] >= count

@@ -24,7 +24,8 @@ import overseer
 
 def app(environ, start):
     if environ["PATH_INFO"] == "/events":
-        start("200 OK", [("Content-Type", "text/event-stream")])
+        head = [("Content-Type", "text/event-stream"), ("X-Generation", str(program.generation))]
+        start("200 OK", head)
         return events()
     body = b"" if environ["PATH_INFO"] == "/unread" else environ["wsgi.input"].read()
     answer = b"%d %d" % (program.generation, len(body))
