@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 20.0
 """Seconds until a line that does not come is a failure."""
+
+_WIDE = 200
+"""Columns: the pages show lines as they are, and leave it to their reader's terminal to break them."""
 
 _PROMPT = re.compile(r"@@(\d+)@@ ")
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")  # ECMA-48, select graphic rendition: what a page cannot show
@@ -39,6 +43,7 @@ class Terminal:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
+            termios.tcsetwinsize(0, (50, _WIDE))
             os.execvpe("bash", ["bash", "--norc", "--noprofile", "--noediting", "-i"], environ)
         self._prompts = 0
         self.type("stty -echo; PS1='@@$?@@ '")
