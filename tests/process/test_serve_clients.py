@@ -154,7 +154,7 @@ class Curl:
     so, and that counts as a failure.
     """
 
-    def __init__(self, port: int, out: Path, pace: Sequence[str]) -> None:
+    def __init__(self, port: int, out: Path, pace: Sequence[str], scheme: str = "http") -> None:
         self.out = out
         command = [
             "curl",
@@ -169,7 +169,9 @@ class Curl:
         ]
         command += ["--write-out", "%{stderr}done %{http_code} %{num_connects}\n"]
         with out.open("wb") as file:
-            self.process = subprocess.Popen([*command, f"http://127.0.0.1:{port}/?[1-1000000]"], stderr=file)
+            self.process = subprocess.Popen(
+                [*command, f"{scheme}://127.0.0.1:{port}/?[1-1000000]"], stderr=file
+            )
 
     @property
     def answers(self) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from overseer.serve.accepting import stop_accepting
 from tests.process.service import DEADLINE, Service, until
 from tests.process.test_serve import ASGI, STREAMS, UVLOOP, ask, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
 
@@ -43,6 +44,8 @@ def of(source: str, *, linger: float, pem: str = "") -> str:
         )
     elif pem and source is HYPERCORN:
         source = source.replace("linger=LINGER", f"linger=LINGER, certfile={pem!r}, keyfile={pem!r}")
+    elif pem and source is GRANIAN:
+        source = source.replace("linger=LINGER", f"linger=LINGER, ssl_cert={pem!r}")
     elif pem:
         source = source.replace("linger=LINGER", f"linger=LINGER, ssl_certfile={pem!r}")
     return source.replace("LINGER", str(linger)).replace("PAUSE", "0")
@@ -50,8 +53,8 @@ def of(source: str, *, linger: float, pem: str = "") -> str:
 
 @pytest.mark.parametrize(
     "source",
-    [ASGI, UVLOOP, WSGI, AIOHTTP, STREAMS, HYPERCORN],
-    ids=["asgi", "uvloop", "wsgi", "aiohttp", "streams", "hypercorn"],
+    [ASGI, UVLOOP, WSGI, AIOHTTP, STREAMS, HYPERCORN, GRANIAN],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "streams", "hypercorn", "granian"],
 )
 def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path: Path, source: str) -> None:
     """A connection that has been accepted and speaks TLS late is answered by the one that accepted it."""
@@ -170,7 +173,9 @@ def _opening() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "source", [ASGI, UVLOOP, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "aiohttp", "hypercorn"]
+    "source",
+    [ASGI, UVLOOP, AIOHTTP, HYPERCORN, GRANIAN],
+    ids=["asgi", "uvloop", "aiohttp", "hypercorn", "granian"],
 )
 def test_a_websocket_ends_when_both_have_said_so(service: Callable[..., Service], source: str) -> None:
     """The connection is not closed below a client that still speaks when it is told (RFC 6455, 7.1.1)."""
@@ -195,7 +200,9 @@ def test_a_websocket_ends_when_both_have_said_so(service: Callable[..., Service]
 
 
 @pytest.mark.parametrize(
-    "source", [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"]
+    "source",
+    [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN, GRANIAN],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian"],
 )
 def test_requests_behind_one_another_are_all_answered(service: Callable[..., Service], source: str) -> None:
     """Only the last answer ends the connection, and says so."""
@@ -217,7 +224,9 @@ BIG = 20_000_000
 
 
 @pytest.mark.parametrize(
-    "source", [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"]
+    "source",
+    [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN, GRANIAN],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian"],
 )
 def test_who_reads_slowly_reads_to_the_end(service: Callable[..., Service], source: str) -> None:
     """An answer that has been given is not cut when the linger is over, because it still is on its way."""

@@ -22,6 +22,7 @@ from bench.load import (
 
 from tests.process.test_serve import ASGI, UVLOOP
 from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
 
@@ -46,8 +47,15 @@ EVERY = (*LASTING, Http2(rate=20))
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("source", "lasting"),
-    [(ASGI, LASTING), (UVLOOP, LASTING), (WSGI, STREAMS), (AIOHTTP, LASTING), (HYPERCORN, EVERY)],
-    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"],
+    [
+        (ASGI, LASTING),
+        (UVLOOP, LASTING),
+        (WSGI, STREAMS),
+        (AIOHTTP, LASTING),
+        (HYPERCORN, EVERY),
+        (GRANIAN, EVERY),
+    ],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian"],
 )
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
 def test_no_client_notices_a_restart(

@@ -40,6 +40,7 @@ SPREAD = 3.0
 _ASGI = {
     "uvicorn": "serve",
     "hypercorn": "hypercorn",
+    "granian": "granian",
 }
 """Servers of `asgi`, and the extra that brings each."""
 

@@ -1,0 +1,216 @@
+"""Calls of an ASGI application, and the connections on which they have come.
+
+For a server that is looked at from outside: it does not say whether a request has come behind another one,
+nor wait for the last word of a WebSocket's client. Both can be had from the connection itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from overseer.serve.streams import Leaving
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from overseer.serve.outside import Connections, Key, Sight
+    from overseer.serve.streams import Message, Receive, Send
+
+    Scope = MutableMapping[str, Any]
+
+QUIET = 0.5
+"""Seconds without a byte after which nothing is on its way within the server."""
+_AFTERWARDS = 10.0
+"""Seconds that the client of a WebSocket has for its own last word."""
+_LEAST = 18
+"""Bytes of the shortest request: `GET / HTTP/1.0` and two ends of lines."""
+_MANY = 1000
+"""Connections of HTTP/2 that are remembered before those that have ended are forgotten."""
+
+
+class Calls:
+    """An application that knows on which connections its calls have come."""
+
+    def __init__(self, app: Any, connections: Connections, *, spread: float, state: dict[str, Any]) -> None:
+        """Take the application, and the state of its lifespan; `spread` is that of `Leaving`."""
+        self._leaving = Leaving(app, self._has_more, spread=spread)
+        self._connections = connections
+        self._state = state
+        self._running: Counter[Key] = Counter()
+        self._kinds: Counter[str] = Counter()
+        self._ends: dict[asyncio.Task[None], Key] = {}
+        self._last_unix = 0.0
+        self._twos: set[Key] = set()
+        self._many = _MANY
+        self._told: set[Key] = set()
+        self._read: dict[Key, int] = {}
+        self._seen: dict[Key, int] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be the application."""
+        key, kind = _key(scope), "websocket" if scope["type"] == "websocket" else scope["http_version"]
+        if kind == "2":
+            self._remember_two(key)
+        scope["state"] = self._state.copy()
+        accepted = False
+
+        async def say(message: Message) -> None:
+            nonlocal accepted
+            if message["type"] == "websocket.accept":
+                accepted = True
+            if not self._leaving.drains.is_set():
+                await send(message)
+            elif message["type"] == "websocket.close" and accepted:
+                await self._close(key, message, send)
+            else:
+                if message["type"] == "http.response.body" and not message.get("more_body"):
+                    self._note(key, scope)
+                await send(message)
+
+        self._running[key] += 1
+        self._kinds[kind] += 1
+        try:
+            await self._leaving(scope, receive, say)
+        finally:
+            self._kinds[kind] -= 1
+            self._running[key] -= 1
+            if not self._running[key]:
+                del self._running[key]
+            if not key[1]:
+                self._last_unix = time.monotonic()
+
+    def leave(self) -> None:
+        """Begin to have connections ended by their next answers."""
+        self._leaving.drains.set()
+        for key in self._connections.look():
+            sight = self._connections.see(key)
+            if sight and not self.is_running(key) and (not sight.received or _rests(sight)):
+                self._read[key] = sight.received
+
+    def is_running(self, key: Key) -> bool:
+        """Whether a connection has a call, or the last word of its WebSocket is awaited.
+
+        Those of a Unix socket cannot be told from one another: all have one, as long as one has.
+        """
+        if key[1]:
+            return key in self._running or key in self._ends.values()
+        return time.monotonic() < self._last_unix + QUIET or any(not host for _, host, _ in self._running)
+
+    def is_two(self, key: Key) -> bool:
+        """Whether a connection speaks HTTP/2, as far as that has been heard."""
+        return key in self._twos
+
+    def is_told(self, key: Key) -> bool:
+        """Whether the client of a connection has been told that it ends."""
+        return key in self._told
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are calls."""
+        return bool(self._running or self._ends)
+
+    @property
+    def are_ones(self) -> bool:
+        """Whether there are calls other than those of HTTP/2."""
+        return bool(self._ends) or any(self._kinds[kind] for kind in self._kinds if kind != "2")
+
+    @property
+    def are_talks(self) -> bool:
+        """Whether there are WebSockets."""
+        return bool(self._ends or self._kinds["websocket"])
+
+    def _remember_two(self, key: Key) -> None:
+        self._twos.add(key)
+        if len(self._twos) > self._many:
+            self._twos &= self._connections.look() | {key}
+            self._many = max(_MANY, 2 * len(self._twos))
+
+    def _has_more(self, scope: Scope) -> bool:
+        """Whether another request may have come behind this one, so that its answer is not the last one.
+
+        The kernel has counted the bytes. Where a connection was in use when this generation began to drain,
+        it is not known how many of them are of requests before this one; then the next one is waited for.
+        Only plain HTTP/1 over TCP is counted in this way, and not behind a body of unknown length.
+        """
+        if scope["http_version"] == "2":
+            return True  # which has other words for that
+        key, size = _key(scope), _size(scope)
+        sight = self._connections.see(key) if size and key[1] else None
+        if sight and size and not self._is_last(key, sight.received, size):
+            return True
+        self._told.add(key)
+        return False
+
+    def _is_last(self, key: Key, received: int, size: int) -> bool:
+        before = self._read.get(key)
+        if before is None and received > self._seen.get(key, received):
+            before = self._seen[key]  # all of them were answered before this one came
+        if before is None:
+            return received - size < _LEAST  # there never was another one
+        self._read[key] = before + size
+        return received - before - size < _LEAST
+
+    def _note(self, key: Key, scope: Scope) -> None:
+        """See how much has come before the client has its answer."""
+        if scope["http_version"] != "2" and key[1] and key not in self._told:
+            sight = self._connections.see(key)
+            if sight:
+                self._seen[key] = sight.received
+
+    async def _close(self, key: Key, message: Message, send: Send) -> None:
+        """Close a WebSocket, and read to the end what its client still says (RFC 6455, 7.1.1).
+
+        A server that closes the connection at once has it reset by what comes then, and the reset overtakes
+        the word that closes it.
+        """
+        sock = self._connections.take(key) if key[1] else None
+        closing = asyncio.ensure_future(_say(message, send))
+        if sock:
+            task = asyncio.ensure_future(_read_to_the_end(closing, sock))
+            self._ends[task] = key
+            task.add_done_callback(self._ends.pop)
+        await asyncio.shield(closing)  # the application ends meanwhile, and cancels who waits here
+
+
+async def _say(message: Message, send: Send) -> None:
+    await send(message)
+
+
+async def _read_to_the_end(closing: asyncio.Future[None], sock: socket.socket) -> None:
+    with sock, contextlib.suppress(OSError):  # TimeoutError is one
+        await closing
+        sock.shutdown(socket.SHUT_WR)
+        sock.setblocking(False)
+        async with asyncio.timeout(_AFTERWARDS):
+            while await asyncio.get_running_loop().sock_recv(sock, 65536):
+                pass
+
+
+def _rests(sight: Sight) -> bool:
+    return not (sight.unread or sight.unsent or sight.heard) and sight.quiet >= QUIET
+
+
+def _key(scope: Scope) -> Key:
+    host, port = scope["client"]
+    return (str(scope["server"][1]), host, str(port))
+
+
+def _size(scope: Scope) -> int:
+    """Return how many bytes a request has, spelled as clients do; 0 where that cannot be said."""
+    if scope["scheme"] == "https":
+        return 0
+    size = len(scope["method"]) + len(scope["raw_path"]) + len("  HTTP/1.1\r\n\r\n")
+    if scope["query_string"]:
+        size += 1 + len(scope["query_string"])
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return 0
+        size += len(name) + len(value) + len(": \r\n")
+        if name == b"content-length":
+            size += int(value)
+    return size

@@ -1,0 +1,244 @@
+"""Sockets of a server that does not show them, looked at from outside: by their numbers in /proc/self/fd.
+
+A server that is no Python keeps its descriptors to itself, but they are those of this process. A number is
+looked at through a duplicate, which stays what it is while the server closes the number or uses it again.
+Linux only (proc(5), epoll(7), tcp(7)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import os
+import select
+import socket
+import stat
+import struct
+import termios
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from overseer.serve.silence import is_silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    Key = tuple[str, str, str]
+
+_FDS = "/proc/self/fd"
+_INFO = 136
+"""Bytes of the kernel's tcp_info that are wanted: up to tcpi_bytes_received."""
+_NOTHING = struct.pack("i", 0)
+
+
+def can_look() -> bool:
+    """Whether this system shows a process its own descriptors."""
+    return hasattr(select, "epoll") and os.path.isdir(_FDS)
+
+
+class Door:
+    """A listener as a server has it: a number of its own, below which the listener can be changed.
+
+    The server is given `number`, and closes it when it ends.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.number = listener.dup().detach()
+        self._before = set(_numbers()) - {self.number}
+        self._theirs: list[int] = []
+        self._inode = _inode(self.number)
+        self._nobodys = socket.socket(socket.AF_UNIX)
+        self._nobodys.bind("")  # a name that the kernel makes up
+        self._nobodys.listen(0)
+        self._nobodys.setblocking(False)
+
+    def is_watched(self) -> bool:
+        """Whether the server waits for knocks by now, in the one way that we know how to end: with epoll."""
+        fresh = [number for number in _numbers() if number not in self._before]
+        self._theirs = [number for number in fresh if _inode(number) == self._inode]  # it may have copied it
+        return any(True for number in self._theirs for _ in _watchers(number))
+
+    def take_away(self) -> None:
+        """Have the server accept no more, from now on and for ever, and know nothing of it.
+
+        It is not woken by knocks any more; and when it looks by itself, the socket that it finds below the
+        number is one at which nobody knocks. The second alone is not enough: other processes have the
+        listener open, so the kernel would go on telling of it, and in words (the data of epoll_ctl(2)) that
+        point to what the server frees when it ends.
+        """
+        for number in self._theirs:
+            for watcher in _watchers(number):
+                with contextlib.suppress(FileNotFoundError), _epoll(watcher) as poll:  # the same one twice
+                    poll.unregister(number)
+            os.dup2(self._nobodys.fileno(), number, inheritable=False)
+        self._nobodys.close()
+
+
+def _numbers() -> list[int]:
+    return [int(entry) for entry in os.listdir(_FDS)]
+
+
+def _inode(number: int) -> int | None:
+    """Return which socket a descriptor is; None if it is none."""
+    try:
+        found = os.fstat(number)
+    except OSError:  # closed meanwhile
+        return None
+    return found.st_ino if stat.S_ISSOCK(found.st_mode) else None
+
+
+def _watchers(number: int) -> Iterator[int]:
+    """Find the epoll instances in which a descriptor is registered."""
+    for watcher in _numbers():
+        try:
+            if os.readlink(f"{_FDS}/{watcher}") != "anon_inode:[eventpoll]":
+                continue
+            with open(f"/proc/self/fdinfo/{watcher}", encoding="ascii") as info:
+                if any(line.split()[:2] == ["tfd:", str(number)] for line in info):
+                    yield watcher
+        except FileNotFoundError:
+            continue
+
+
+@contextlib.contextmanager
+def _epoll(number: int) -> Iterator[select.epoll]:
+    with contextlib.closing(select.epoll.fromfd(os.dup(number))) as poll:
+        yield poll
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What the kernel knows of a connection."""
+
+    received: int
+    """Bytes that have come on it; 0 where that is not known, for one that is not TCP."""
+    quiet: float
+    """Seconds since anything has come or gone on it; endless where that is not known."""
+    heard: bool
+    """Whether the client was the last one to say something."""
+    unread: bool
+    """Whether something has come that the server has not read."""
+    unsent: bool
+    """Whether something was written that the client has not got."""
+
+
+class Connections:
+    """What has been accepted from some listeners by somebody in this process."""
+
+    def __init__(self, listeners: Iterable[socket.socket]) -> None:
+        self._places = {_place(listener) for listener in listeners}
+        self._known: dict[int, Key | None] = {}
+        self._numbers: dict[Key, int] = {}
+
+    def look(self) -> set[Key]:
+        """Return who is connected: where to, from which host, and from which port there.
+
+        Clients of a Unix socket have no address: these are told apart, and not known again.
+        """
+        known: dict[int, Key | None] = {}
+        self._numbers = {}
+        for number in _numbers():
+            inode = _inode(number)
+            if inode is None:
+                continue
+            known[inode] = key = self._known[inode] if inode in self._known else self._identify(number)
+            if key:
+                self._numbers[key] = number
+        self._known = known
+        return set(self._numbers)
+
+    def _identify(self, number: int) -> Key | None:
+        with _duplicate(number) as sock:
+            return self._key(sock) if sock else None
+
+    def _key(self, sock: socket.socket) -> Key | None:
+        """Return the key of a connection; None for any other socket."""
+        try:
+            listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if sock.type != socket.SOCK_STREAM or listens or (place := _place(sock)) not in self._places:
+                return None
+            if sock.family == socket.AF_UNIX:
+                return (place, "", str(os.fstat(sock.fileno()).st_ino))
+            host, port = sock.getpeername()[:2]
+        except OSError:  # it has ended
+            return None
+        return (place, host.partition("%")[0], str(port))
+
+    @contextlib.contextmanager
+    def open(self, key: Key) -> Iterator[socket.socket | None]:
+        """Have a duplicate of a connection for a moment; None if it has gone."""
+        number = self._numbers.get(key)
+        if number is None:
+            self.look()
+            number = self._numbers.get(key)
+        if number is None:
+            yield None
+            return
+        with _duplicate(number) as sock:
+            yield sock if sock and self._key(sock) == key else None
+
+    def take(self, key: Key) -> socket.socket | None:
+        """Return a duplicate of a connection, which is not closed before that is; None if it has gone."""
+        with self.open(key) as sock:
+            return sock.dup() if sock else None
+
+    def see(self, key: Key) -> Sight | None:
+        """Look at a connection; None if it has gone."""
+        with self.open(key) as sock:
+            return _sight(sock) if sock else None
+
+    def end(self, key: Key) -> None:
+        """End a connection below its server, at once, and only if nothing has come on it."""
+        with self.open(key) as sock:
+            if sock and is_silent(sock):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+
+def _place(sock: socket.socket) -> str:
+    """Return where a socket is bound: its port, or the name of a Unix socket."""
+    name = sock.getsockname()
+    return str(name[1]) if isinstance(name, tuple) else os.fsdecode(name)
+
+
+@contextlib.contextmanager
+def _duplicate(number: int) -> Iterator[socket.socket | None]:
+    sock = None
+    with contextlib.suppress(OSError):  # closed meanwhile, and no socket now
+        copy = os.dup(number)
+        try:
+            sock = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)
+    with sock or contextlib.nullcontext():
+        yield sock
+
+
+def _sight(sock: socket.socket) -> Sight:
+    unsent = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, _NOTHING) != _NOTHING
+    unread = not is_silent(sock)
+    if sock.family == socket.AF_UNIX:
+        return Sight(received=0, quiet=math.inf, heard=False, unread=unread, unsent=unsent)
+    info = _tcp_info(sock)
+    sent, heard = (struct.unpack_from("I", info, at)[0] for at in (44, 52))  # milliseconds ago
+    received = struct.unpack_from("Q", info, 128)[0]
+    return Sight(
+        received=received,
+        quiet=min(sent, heard) / 1000,
+        heard=bool(received) and heard < sent,
+        unread=unread,
+        unsent=unsent,
+    )
+
+
+def backlog(listener: socket.socket) -> int | None:
+    """Return how many may wait at a listener, as the kernel has it; None where it does not say."""
+    if listener.family == socket.AF_UNIX:
+        return None
+    found: int = struct.unpack_from("I", _tcp_info(listener), 28)[0]
+    return found
+
+
+def _tcp_info(sock: socket.socket) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO).ljust(_INFO, b"\0")
