@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("serve", "hypercorn", "wsgi", "aiohttp", "grpc")
+EXTRAS = ("serve", "hypercorn", "granian", "wsgi", "aiohttp", "grpc")
 
 
 def test_the_oldest_versions_of_the_servers_are_those_of_the_extras() -> None:

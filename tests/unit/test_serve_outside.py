@@ -1,0 +1,203 @@
+"""Sockets looked at from outside, and what is known of the calls on them."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from typing import Any, Self
+
+import pytest
+
+from overseer.serve.calls import Calls, _key
+from overseer.serve.outside import Connections, Door, backlog
+
+SECONDS = 10.0
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def listener(request: pytest.FixtureRequest) -> Any:
+    """Return a listening socket of each kind."""
+    if request.param == "tcp":
+        sock = socket.create_server(("127.0.0.1", 0), backlog=50)
+    else:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(f"\0overseer-proof-{os.getpid()}-{id(sock)}")
+        sock.listen(50)
+    sock.setblocking(False)
+    with sock:
+        yield sock
+
+
+def knock(listener: socket.socket) -> socket.socket:
+    """Connect to it."""
+    client = socket.socket(listener.family)
+    client.settimeout(SECONDS)
+    client.connect(listener.getsockname())
+    return client
+
+
+def test_a_listener_is_taken_away_from_below_its_number(listener: socket.socket) -> None:
+    """Whoever waits at the number is not woken, and accepts nothing; the listener goes on elsewhere."""
+    door = Door(listener)
+    assert not door.is_watched()
+    with select.epoll() as poll, socket.socket(fileno=door.number) as theirs:
+        poll.register(door.number, select.EPOLLIN | select.EPOLLET)
+        assert door.is_watched()
+        with knock(listener):
+            assert poll.poll(SECONDS)
+            theirs.accept()[0].close()
+        door.take_away()
+        with knock(listener):
+            with pytest.raises(BlockingIOError):
+                theirs.accept()
+            assert poll.poll(0) == []
+            listener.accept()[0].close()
+        assert not os.get_inheritable(door.number)
+
+
+def test_what_was_registered_is_not_left_behind(listener: socket.socket) -> None:
+    """When the number has been closed, the kernel does not go on telling of the listener."""
+    door = Door(listener)
+    with select.epoll() as poll:
+        poll.register(door.number, select.EPOLLIN)
+        assert door.is_watched()
+        door.take_away()
+        os.close(door.number)
+        with knock(listener):
+            assert poll.poll(0) == []
+
+
+def test_connections_are_seen(listener: socket.socket) -> None:
+    """Those that were accepted, and neither the clients nor the listener."""
+    connections = Connections([listener])
+    assert connections.look() == set()
+    with knock(listener) as client:
+        accepted = listener.accept()[0]
+        with accepted:
+            (key,) = connections.look()
+            sight = connections.see(key)
+            assert sight
+            assert (sight.received, sight.heard, sight.unread, sight.unsent) == (0, False, False, False)
+            client.sendall(b"hello")
+            assert select.select([accepted], [], [], SECONDS)[0]
+            sight = connections.see(key)
+            assert sight
+            assert sight.unread
+            assert sight.received == (0 if listener.family == socket.AF_UNIX else 5)
+            connections.end(key)
+            assert accepted.recv(10) == b"hello"
+            accepted.sendall(b"answer")
+            assert client.recv(10) == b"answer", "it was not ended, for something had come"
+            connections.end(key)
+            assert client.recv(10) == b"", "the end"
+        assert connections.look() == set()
+        assert connections.see(key) is None
+
+
+@pytest.mark.parametrize("what", ["file", "connection"])
+def test_a_number_that_is_used_again_is_not_mistaken(listener: socket.socket, what: str) -> None:
+    """A server closes a connection, and opens something else, between two looks."""
+    connections = Connections([listener])
+    with knock(listener), listener.accept()[0] as accepted:
+        (key,) = connections.look()
+        with knock(listener), listener.accept()[0] as other, open(os.devnull, "rb") as file:
+            fresh = other if what == "connection" else file
+            os.dup2(fresh.fileno(), accepted.fileno(), inheritable=False)
+            assert connections.see(key) is None
+            assert connections.take(key) is None
+
+
+def test_the_kernel_tells_the_backlog() -> None:
+    """Of a TCP socket, as it was set last."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as sock:
+        assert backlog(sock) == 50
+        sock.listen(70)
+        assert backlog(sock) == 70
+
+
+GET = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n" + b"body" * 10
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+
+
+class Talk:
+    """A connection, and the calls of an application that is told of the requests on it."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.client = knock(listener)
+            self.accepted = listener.accept()[0]
+            self.calls = Calls(None, Connections([listener]), spread=0, state={})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.accepted.close()
+
+    def say(self, text: bytes) -> None:
+        """Send something, and have it read to the end, as a server does that reads ahead."""
+        self.client.sendall(text)
+        while text:
+            text = text[len(self.accepted.recv(len(text))) :]
+
+    def is_last(self, request: bytes) -> bool:
+        """Tell of a request whose answer begins; return whether it would end the connection."""
+        return not self.calls._has_more(self.scope(request))
+
+    def answer(self, request: bytes) -> None:
+        """Tell that a request has been answered."""
+        scope = self.scope(request)
+        self.calls._note(_key(scope), scope)
+
+    def scope(self, request: bytes) -> dict[str, Any]:
+        """Return what a server makes of a request."""
+        line, *fields = request.partition(b"\r\n\r\n")[0].split(b"\r\n")
+        method, target, _ = line.split()
+        path, _, query = target.partition(b"?")
+        pairs = [field.split(b": ", 1) for field in fields]
+        host, port = self.accepted.getpeername()
+        return {
+            "type": "http",
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": method.decode(),
+            "raw_path": path,
+            "query_string": query,
+            "headers": [(name.lower(), value) for name, value in pairs],
+            "client": (host, str(port)),
+            "server": ("127.0.0.1", str(self.accepted.getsockname()[1])),
+        }
+
+
+@pytest.mark.parametrize("request_", [GET, POST, CHUNKED], ids=["GET", "POST", "chunked"])
+def test_a_request_that_came_alone_is_the_last(request_: bytes) -> None:
+    """Whether its connection has been silent until then, or is a fresh one."""
+    with Talk() as talk:
+        talk.say(request_)
+        assert talk.is_last(request_)
+
+
+def test_of_requests_behind_one_another_only_the_last_is() -> None:
+    """By the bytes that the kernel has counted."""
+    with Talk() as talk:
+        talk.calls.leave()
+        talk.say(GET + POST + GET)
+        assert [talk.is_last(each) for each in (GET, POST, GET)] == [False, False, True]
+
+
+def test_where_it_is_not_known_the_next_request_is_waited_for() -> None:
+    """Some were answered before this generation drained; how long they were, nobody has counted."""
+    with Talk() as talk:
+        talk.say(GET + POST + GET + POST)
+        talk.calls.leave()
+        assert not talk.is_last(GET), "the third, perhaps"
+        talk.answer(GET)
+        assert not talk.is_last(POST), "it has come before that answer"
+        talk.answer(POST)
+        talk.say(GET + POST)
+        assert not talk.is_last(GET), "it has come alone, but for one behind it"
+        talk.answer(GET)
+        assert talk.is_last(POST)
