@@ -81,18 +81,32 @@ def test_connections_are_seen(listener: socket.socket) -> None:
             assert (sight.received, sight.heard, sight.unread, sight.unsent) == (0, False, False, False)
             client.sendall(b"hello")
             assert select.select([accepted], [], [], SECONDS)[0]
-            sight = connections.see(key)
-            assert sight
-            assert sight.unread
-            assert sight.received == (0 if listener.family == socket.AF_UNIX else 5)
-            connections.end(key)
+            connections.end(key, sight)
             assert accepted.recv(10) == b"hello"
             accepted.sendall(b"answer")
             assert client.recv(10) == b"answer", "it was not ended, for something had come"
-            connections.end(key)
+            now = connections.see(key)
+            assert now
+            assert now.received == (0 if listener.family == socket.AF_UNIX else 5)
+            connections.end(key, now)
             assert client.recv(10) == b"", "the end"
         assert connections.look() == set()
         assert connections.see(key) is None
+
+
+def test_what_has_been_read_meanwhile_is_something_that_has_come() -> None:
+    """A server reads in threads of its own: nothing is unread, and yet a request is being answered."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connections = Connections([listener])
+        with knock(listener) as client, listener.accept()[0] as accepted:
+            (key,) = connections.look()
+            sight = connections.see(key)
+            assert sight
+            client.sendall(b"hello")
+            assert accepted.recv(10) == b"hello"
+            connections.end(key, sight)
+            accepted.sendall(b"answer")
+            assert client.recv(10) == b"answer"
 
 
 @pytest.mark.parametrize("what", ["file", "connection"])

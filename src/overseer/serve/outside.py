@@ -188,10 +188,14 @@ class Connections:
         with self.open(key) as sock:
             return _sight(sock) if sock else None
 
-    def end(self, key: Key) -> None:
-        """End a connection below its server, at once, and only if nothing has come on it."""
+    def end(self, key: Key, sight: Sight) -> None:
+        """End a connection below its server, at once, and only if nothing has come since it was seen.
+
+        That nothing is unread does not tell: the server reads what comes, at any moment, in a thread of its
+        own. The bytes are counted last, by a call that lets no other thread of Python in between.
+        """
         with self.open(key) as sock:
-            if sock and is_silent(sock):
+            if sock and is_silent(sock) and _received(sock) == sight.received:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
 
@@ -222,7 +226,7 @@ def _sight(sock: socket.socket) -> Sight:
         return Sight(received=0, quiet=math.inf, heard=False, unread=unread, unsent=unsent)
     info = _tcp_info(sock)
     sent, heard = (struct.unpack_from("I", info, at)[0] for at in (44, 52))  # milliseconds ago
-    received = struct.unpack_from("Q", info, 128)[0]
+    received = _received(sock)
     return Sight(
         received=received,
         quiet=min(sent, heard) / 1000,
@@ -230,6 +234,14 @@ def _sight(sock: socket.socket) -> Sight:
         unread=unread,
         unsent=unsent,
     )
+
+
+def _received(sock: socket.socket) -> int:
+    """Return how many bytes have come on a connection of TCP; 0 for others."""
+    if sock.family == socket.AF_UNIX:
+        return 0
+    found: int = struct.unpack_from("Q", _tcp_info(sock), 128)[0]
+    return found
 
 
 def backlog(listener: socket.socket) -> int | None:

@@ -159,7 +159,8 @@ class _Serving:
         running: list[asyncio.Future[Any]] = [asyncio.ensure_future(server.serve()) for server in servers]
         try:
             await self._begin(doors, running)
-            self._state.ready()
+            if not self._state.draining:
+                self._state.ready()
             await _until(self._state.draining, running)
             for door in doors:
                 door.take_away()
@@ -221,7 +222,7 @@ class _Serving:
             if not sight or self._calls.is_running(key) or self._calls.is_told(key):
                 continue
             if not (sight.unread or sight.unsent or (sight.heard and not heard)) and sight.quiet >= patience:
-                self._connections.end(key)
+                self._connections.end(key, sight)
 
 
 async def _until(draining: Draining, running: list[asyncio.Future[Any]]) -> None:
