@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import socket
 import time
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long  # the quick suite runs the how-to's program
 
-GRANIAN = ASGI.replace("linger=LINGER", 'linger=LINGER, server="granian"')
+GRANIAN = re.sub(r"options = .*", 'options = {"server": "granian"}', ASGI)
 
 SLOW = """
     if scope["type"] == "http" and scope["path"] == "/slow":

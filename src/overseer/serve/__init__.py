@@ -65,8 +65,8 @@ def asgi(
     `live` and `ready` are paths that a load balancer asks, answered beside the application: 200, and for
     `ready` 503 when the whole service stops; none without.
 
-    `server` is "uvicorn", or "hypercorn" for HTTP/2, and `options` are its own. Raises `ConfigError` where it
-    is not installed, or for an option that says where to listen.
+    `server` is "uvicorn", "hypercorn" for HTTP/2, or "granian", on Linux, and `options` are its own. Raises
+    `ConfigError` where it is not installed, or for an option that says where to listen.
     """
     if server not in _ASGI:
         raise ConfigError("server", f"is {server!r}; overseer serves ASGI with {', '.join(_ASGI)}")
