@@ -46,7 +46,7 @@ bench-patch: setup  ## an update as a patch against the same as a whole: bytes, 
 bench-serve: .venv/peers  ## restarts under load: overseer.serve and other servers, twelve minutes; FAST=1: one, only to try it
 	sh tests/machine.sh libserver-starter-perl uwsgi-core uwsgi-plugin-python3 && $(BIN)/python -m bench.serve $(if $(FAST),--fast)
 storms: setup  ## 200 restarts of each server of overseer.serve under all kinds of clients, with what these saw
-	$(BIN)/pytest -s -m very_long -k 200 tests/process/test_serve*.py
+	$(BIN)/pytest -svv -m very_long -k 200 tests/process/test_serve*.py
 matrix: setup  ## real servers below `overseer run`: 20 restarts each under load, four minutes
 	$(BIN)/python -m bench.matrix --restarts 20
 bench-trust: setup  ## what signatures cost: a poll, a release of 20 MB, the same as a patch
