@@ -216,7 +216,7 @@ def cli_commands() -> Iterator[str]:
 
 def _operators() -> click.Group:
     commands = {name: load(name) for name in COMMANDS if name != "repo"}
-    return click.Group("overseer", commands, params=cli.params, help=cli.help)
+    return click.Group("overseer", commands, params=cli.params, help=cli.help, epilog=cli.epilog)
 
 
 # -- the manual pages --------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ def page(group: click.Group, name: str, says: str, sections: Mapping[str, str]) 
     with click.Context(group, info_name=name) as context:
         if general := list(_options(group, context)):
             lines += [".SH OPTIONS", *general]
+    if group.epilog:
+        lines += [".SH EXAMPLES", *_paragraphs(group.epilog)]
     lines.append(".SH COMMANDS")
     for called, command, context in each_command(group, name):
         usage = " ".join(command.collect_usage_pieces(context))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.operators import OVERSEER, environment, named, overseer
+from tests.process.programs import gated
 from tests.process.releases import Upgrading
 from tests.process.service import DEADLINE, until
 from tests.process.terminal import CTRL_C, Terminal
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.process.service import Service
+
+GATED = gated("""
+    threading.Thread(target=answer, args=(state,)).start()
+    allowed("go", state) if state.generation > 1 else None
+    state.ready()
+    state.draining.wait()
+""")
+"""A program whose second generation is ready when it may be."""
 
 
 def terminal(app: Service, *words: str, **env: str) -> Terminal:
@@ -138,3 +147,17 @@ def test_what_makes_no_sense_is_refused_at_once(tmp_path: Path) -> None:
         status, said = typed(*words, "--control", path)
         assert status == 2
         assert "Invalid value for" in said
+
+
+@pytest.mark.long
+def test_a_long_wait_is_seen_on_a_terminal_and_can_be_left(service: Callable[..., Service]) -> None:
+    """A restart that takes its time: what is waited for is told, and Ctrl-C stops the waiting alone."""
+    app = service(GATED, ready_after=None).serves()
+    with terminal(app, "restart") as seen:
+        seen.shows("the next generation is waited for")
+        seen.type(CTRL_C)
+        assert seen.ended() == 130
+        assert "what was asked for goes on" in seen.shown
+        assert "Traceback" not in seen.shown
+    (app.folder / "go").touch()
+    app.serves(2)

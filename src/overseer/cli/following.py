@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from overseer.cli.command import end
 from overseer.cli.progress import Following
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _REPLACED = 15.0
 """Seconds that the updater may take to come back."""
@@ -25,12 +26,26 @@ def follow(path: str, kind: str, *, timeout: float, patience: float | None = Non
     `timeout` is in seconds, for all of it; `patience` for the answer alone. On a terminal it is seen how far
     it is. Raises as `ask` does.
     """
-    try:
+    with _left_alone():
         answer = _followed(path, kind, timeout=timeout, patience=patience, **more)
+    end(answer)
+
+
+def wait(path: str, kind: str, says: str) -> None:
+    """Ask for something, and end as it ends, however long it takes; a terminal shows what is waited for."""
+    with _left_alone(), Following(says) as seen:
+        answer = ask(path, kind, timeout=None, meanwhile=(lambda: seen.tell({})) if seen.wanted else None)
+    end(answer)
+
+
+@contextmanager
+def _left_alone() -> Iterator[None]:
+    """Whoever presses Ctrl-C stops waiting, and nothing else."""
+    try:
+        yield
     except KeyboardInterrupt:
         click.echo("\noverseer: what was asked for goes on; overseer status tells how far it is", err=True)
         raise SystemExit(130) from None
-    end(answer)
 
 
 def _followed(path: str, kind: str, *, timeout: float, patience: float | None, **more: str) -> dict[str, Any]:

@@ -64,7 +64,17 @@ def load(name: str) -> click.Command:
     return command
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+_FIRST = """Begin with one of
+
+\b
+  overseer run --address :8000 -- ./server
+  overseer run --address :8000 -- uvicorn --fd {fd} app:app
+
+or with a program that calls overseer.run. Then look at it with overseer status, from anywhere.
+`overseer COMMAND --help` tells more of each command."""
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_FIRST)
 @click.version_option(VERSION, prog_name="overseer")
 @click.pass_context
 def cli(ctx: click.Context) -> None:

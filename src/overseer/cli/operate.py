@@ -16,6 +16,7 @@ from overseer.cli.command import Command, end, of_a_service
 from overseer.cli.completion import held, releases
 from overseer.cli.events import INDENT, told
 from overseer.cli.following import follow, of_the_updater
+from overseer.cli.following import wait as wait_for
 from overseer.errors import OverseerError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def restart(name: str, control: str, *, wait: bool) -> None:
     """
     path = find(name, control)
     if wait:
-        end(ask(path, "restart", timeout=None))
+        wait_for(path, "restart", "the next generation is waited for")
         return
     ask(path, "status")
     _send_off(path, "restart")
@@ -194,7 +195,7 @@ def history(name: str, control: str, *, as_json: bool, last: int) -> None:
 @of_a_service
 def stop(name: str, control: str) -> None:
     """Stop a service: everybody finishes what he has, and leaves. Waits for it."""
-    end(ask(find(name, control), "stop", timeout=None))
+    wait_for(find(name, control), "stop", "everybody finishes what he has")
 
 
 @click.command(cls=Command, short_help="Start the master anew, with the same PID.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.progress import Progress, TaskID
+
+
+_SOON = 1.0
+"""Seconds within which most of what is asked for is done: nothing is drawn of that."""
 
 
 @contextmanager
@@ -42,6 +47,7 @@ class Following:
     def __init__(self, idle: str = "") -> None:
         self.idle = idle  # what to show when nothing is told
         self.wanted = terminal.moves(sys.stderr)
+        self._since = time.monotonic()
         self._shown: Progress | None = None
         self._task: TaskID | None = None
         self._step = ""
@@ -51,6 +57,8 @@ class Following:
         if not self.wanted:
             return
         going: dict[str, Any] = status.get("progress") or {}  # an older master tells none
+        if not going and not aim and time.monotonic() < self._since + _SOON:
+            return
         step, bytes_ = _step_of(status, going, aim) or self.idle, going.get("step") == "fetching" and not aim
         if not step:
             self._drop()
