@@ -86,6 +86,7 @@ class Connection:
         self._heard = 0  # 1 when something has come since the last answer, 2 when that is long ago
         self._ended = False  # what comes now is for nobody
         self._over_since = 0.0
+        self._looks = 0
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -105,7 +106,7 @@ class Connection:
         info = self._writer.get_extra_info
         sock, tls = info("socket"), info("ssl_object")
         ends = [parse_socket_addr(sock.family, end()) for end in (sock.getpeername, sock.getsockname)]
-        async with _Group(asyncio.get_running_loop()) as group:
+        async with Group(asyncio.get_running_loop()) as group:
             memory = ConnectionState(self._memory.copy())
             self._common = (self._app, self._config, self._context, group, memory)
             self._common += (tls is not None, *ends, self._send)
@@ -176,11 +177,9 @@ class Connection:
             isinstance(self._protocol, H11Protocol) and self._protocol.connection.their_state is h11.SEND_BODY
         )
 
-    def goes_on(self, scope: Any) -> bool:
-        """Whether an answer that is about to begin is not to end it: another request has come."""
-        if not isinstance(self._protocol, H11Protocol):
-            return True  # HTTP/2 has another word for that
-        return scope["type"] == "http" and not self._is_still_sending() and self._has_more()
+    def goes_on(self) -> bool:
+        """Whether another request has come behind the one that is being answered."""
+        return not self._is_still_sending() and self._has_more()
 
     def _has_more(self) -> bool:
         assert isinstance(self._protocol, H11Protocol)
@@ -193,6 +192,7 @@ class Connection:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        self._looks = 0
         if wait:
             if isinstance(self._protocol, H11Protocol):
                 self._heard = int(self._has_more())
@@ -203,8 +203,9 @@ class Connection:
 
     def _look(self) -> None:
         """End it when it is silent; who has begun a request has the same time once more."""
+        self._looks += 1
         if isinstance(self._protocol, Http2):
-            self.leave(late=self._protocol.was_told)
+            self.leave(late=self._looks > 1)
         elif self._heard > 1:
             self._writer.close()
         elif self._heard:
@@ -212,7 +213,7 @@ class Connection:
         else:
             self.leave(late=True)
         if not self._writer.is_closing():
-            self._look_later(_AFTERWARDS if not self._heard else self._config.keep_alive_timeout)
+            self._look_later(self._config.keep_alive_timeout if self._heard > 1 else _AFTERWARDS)
 
     def leave(self, *, late: bool) -> None:
         """Go one step further towards the end of this connection, if it is time for one."""
@@ -233,7 +234,7 @@ current: ContextVar[Connection] = ContextVar("current")
 """The connection for which a task runs."""
 
 
-class _Group(TaskGroup):
+class Group(TaskGroup):
     """The tasks of a connection: one for each of its requests."""
 
     async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:

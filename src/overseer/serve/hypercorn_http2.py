@@ -5,9 +5,11 @@ is on its way is taken; and once it has answered a PING, and so has read that, w
 that was. It opens another connection for its next request, and finishes here what it has begun. A connection
 on which no request has come yet is told after its first one.
 
-httpx takes the first GOAWAY for the end of all its requests that are not answered, against the RFC. It hears
-one alone, when what it has asked for was answered: what has come since then was not begun, and is behind the
-number that it is told, so that it asks the next generation by itself.
+httpx takes GOAWAY for the end of all its requests whose answers it has not read, against the RFC. It hears
+one alone, when it has answered a PING that was sent behind the last answer: what has come meanwhile was not
+begun, and is above the number that it is told, so that it asks the next generation by itself. It fails within
+itself if it is about to send then: so that is said when nothing comes. It does not see the end of a
+connection that it keeps, either; so that is not said before the linger is over.
 
 What is used of hypercorn beyond its documentation: `H2Protocol` with its constructor, `handle`, `initiate`,
 `connection`, `streams`, `stream_buffers`, `task_group`, `closed`, `_handle_events`, `_close_stream` and
@@ -31,13 +33,12 @@ if TYPE_CHECKING:
     from h2.events import Event
 
 _HIGHEST = 2**31 - 1
-_PING = b"overseer"
 _STEP = 0.05
 """Seconds between two looks at a connection that has had all the requests that it may have."""
 _TOUCHY = b"python-httpx/"
 """How a client calls itself that ends all its requests when it hears GOAWAY."""
-_QUIET = 0.02
-"""Seconds that it has for reading its last answer: it would throw away what it reads together with GOAWAY."""
+_QUIET = 0.1
+"""Seconds in which nothing has come from it."""
 _PATIENCE = 1.0
 """Seconds for which its next requests wait for the end of those before."""
 
@@ -50,8 +51,13 @@ class Http2(H2Protocol):
     """The last stream that is taken, once the client was told."""
     _leaves = False
     _touchy = False
-    _ended_at = 0.0
-    """When the last stream has ended."""
+    _asked = 0
+    """How many PINGs were sent; the last one counts."""
+    _waits = False
+    """Whether one was sent behind the last answer."""
+    _has_read = False
+    """Whether it was answered."""
+    _heard_at = 0.0
     _held: list[Event]
     """What has come on streams above `_taken`, and waits."""
     _taken: int | None = None
@@ -73,6 +79,7 @@ class Http2(H2Protocol):
         self.connection.close_connection = lambda *_: self._leave_soon()  # type: ignore[method-assign]
 
     async def _handle_events(self, events: list[Event]) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
         async with self._turn:
             if self._taken is None:
                 events, self._held = self._held + events, []
@@ -97,27 +104,21 @@ class Http2(H2Protocol):
                 agent = next((value for name, value in event.headers if name == b"user-agent"), b"")
                 self._touchy |= bytes(agent).startswith(_TOUCHY)
             await super()._handle_events([event])
-            if isinstance(event, PingAckReceived) and event.ping_data == _PING:
-                self._name_last(self.connection.highest_inbound_stream_id)
-
-    async def _close_stream(self, stream_id: int) -> None:
-        self._ended_at = asyncio.get_running_loop().time()
-        await super()._close_stream(stream_id)
+            if isinstance(event, PingAckReceived) and event.ping_data == self._asked.to_bytes(8):
+                self._has_read = self._waits
+                if self.was_told:
+                    self._name_last(self.connection.highest_inbound_stream_id)
 
     def leave(self, *, late: bool) -> bool:
         """Say what is to be said now; return whether all has been said and done."""
-        highest = self.connection.highest_inbound_stream_id
         if self.was_told:
             if late:
-                self._name_last(highest)
-        elif late:
-            self._go_on()
-            self._tell()
+                self._name_last(self.connection.highest_inbound_stream_id)
         elif self._touchy:
-            self._wait_for_an_end(highest)
-        elif highest:
+            self._wait_for_an_end(late=late)
+        elif late or self.connection.highest_inbound_stream_id:
             self._tell()
-        return self.last is not None and not self.streams
+        return self.last is not None and not self.streams and (late or not self._touchy)
 
     def _leave_soon(self) -> None:
         if not self._leaves:
@@ -128,28 +129,39 @@ class Http2(H2Protocol):
         while not (self.closed or self.leave(late=False)):  # noqa: ASYNC110 - the client's time to read is one
             await asyncio.sleep(_STEP)
 
-    def _wait_for_an_end(self, highest: int) -> None:
-        """Begin nothing more, and say GOAWAY when there is nothing; but do not wait for long."""
+    def _wait_for_an_end(self, *, late: bool) -> None:
+        """Begin nothing more, and ask whether the last answer was read; but do not wait for long."""
         now = asyncio.get_running_loop().time()
         if self._taken is None:
-            self._taken, self._held_since = highest, now
-        if not self.streams and not self.stream_buffers and now >= self._ended_at + _QUIET:
+            self._taken, self._held_since = self.connection.highest_inbound_stream_id, now
+        if self.streams or self.stream_buffers:
+            if late:
+                self._tell()
+            if late or now >= self._held_since + _PATIENCE:
+                self._go_on()
+        elif not self._waits:
+            self._waits = True
+            self._ask()
+        elif late or (self._has_read and now >= min(self._heard_at + _QUIET, self._held_since + _PATIENCE)):
             self.was_told = True
             self._name_last(self._taken)  # what is held is never begun
-        elif now >= self._held_since + _PATIENCE:
-            self._go_on()
 
     def _go_on(self) -> None:
         """Begin what was held."""
         if self._taken is not None:
-            self._taken = None
+            self._taken, self._waits, self._has_read = None, False, False
             self.task_group.spawn(self._handle_events, [])
 
     def _tell(self) -> None:
-        """Say that it will end, and ask whether that was read."""
+        """Say that it will end, at some number."""
         self.was_told = True
         self._go_away(_HIGHEST)
-        self.connection.ping(_PING)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask whether that was read."""
+        self._asked += 1
+        self.connection.ping(self._asked.to_bytes(8))
         self._write(self.connection.data_to_send())
 
     def _name_last(self, last: int) -> None:

@@ -13,7 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import socket
 import weakref
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -25,14 +28,19 @@ from hypercorn.config import Config
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.hypercorn_connection import Arriving, Connection, current
+from overseer.serve.needs import needs
 from overseer.serve.streams import Leaving
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from overseer.program.listener import Listener
     from overseer.program.state import State
+    from overseer.serve.hypercorn_http3 import Datagrams
 
 _OURS = frozenset(
     {"bind", "insecure_bind", "quic_bind", "workers", "use_reloader", "backlog", "daemon", "pid_path"}
-    | {"umask", "user", "group", "graceful_timeout", "worker_class"}
+    | {"umask", "user", "group", "graceful_timeout"}
 )
 _STEP = 0.05
 """Seconds between two looks at the connections of a generation that drains."""
@@ -41,7 +49,26 @@ _STEP = 0.05
 def run(app: Any, state: State, *, linger: float, spread: float, options: dict[str, Any]) -> None:
     """See `overseer.serve.asgi`."""
     config = _configured(options)
-    asyncio.run(_Serving(app, state, config, linger=linger, spread=spread).run(), debug=config.debug)
+    if quic := [sock for sock in state.listeners if sock.type == socket.SOCK_DGRAM]:
+        needs("asgi", "aioquic", "http3")
+        if not config.ssl_enabled:
+            raise ConfigError("certfile", "is missing, and there is no HTTP/3 without TLS")
+        if not config.alt_svc_headers:
+            config.alt_svc_headers = [f'h3=":{sock.getsockname()[1]}"; ma=3600' for sock in quic]
+    with asyncio.Runner(debug=config.debug, loop_factory=_loops(config.worker_class)) as runner:
+        runner.run(_Serving(app, state, config, linger=linger, spread=spread).run())
+
+
+def _loops(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the event loop that is asked for. Raises `ConfigError` for one that cannot be."""
+    if name == "asyncio":
+        return None
+    if name == "uvloop" and find_spec(name):
+        made: Callable[[], asyncio.AbstractEventLoop] = import_module(name).new_event_loop
+        return made
+    raise ConfigError(
+        "worker_class", f"is {name!r}; overseer drains hypercorn on asyncio, and uvloop if installed"
+    )
 
 
 def _configured(options: dict[str, Any]) -> Config:
@@ -67,18 +94,24 @@ def _configured(options: dict[str, Any]) -> Config:
     return config
 
 
+def _goes_on(scope: Any) -> bool:
+    """Whether an answer that is about to begin is not to end its connection: another request has come."""
+    return scope["http_version"] in ("2", "3") or current.get().goes_on()  # those have another word for that
+
+
 class _Serving:
     """One generation of a server."""
 
     def __init__(self, app: Any, state: State, config: Config, *, linger: float, spread: float) -> None:
         self._config = config
         self._context = WorkerContext(None)
-        self._leaving = Leaving(app, lambda scope: current.get().goes_on(scope), spread=spread)
+        self._leaving = Leaving(app, _goes_on, spread=spread)
         self._memory: dict[str, Any] = {}
         self._state = state
         self._linger = linger
         self._arriving: weakref.WeakSet[Arriving] = weakref.WeakSet()  # accepted, and shaking hands for TLS
         self._open: dict[Connection, asyncio.Task[None]] = {}
+        self._datagrams: list[Datagrams] = []
 
     async def run(self) -> None:
         """Serve until the program drains and everybody has been answered."""
@@ -90,10 +123,15 @@ class _Serving:
             life.result()
         tls = self._config.create_ssl_context()
         patience = self._config.ssl_handshake_timeout if tls else None
-        servers = [
-            await loop.create_server(self._make, sock=sock, ssl=tls, ssl_handshake_timeout=patience)
-            for sock in self._state.listeners
-        ]
+        servers = []
+        for sock in self._state.listeners:
+            if sock.type == socket.SOCK_DGRAM:
+                self._speak_quic(sock)
+            else:
+                make = loop.create_server(self._make, sock=sock, ssl=tls, ssl_handshake_timeout=patience)
+                servers.append(await make)
+        for each in self._datagrams:
+            each.start()
         self._state.ready()
         await self._state.draining
         stop_accepting(servers)
@@ -101,10 +139,19 @@ class _Serving:
         await self._let_finish()
         for server in servers:
             server.close()
+        for each in self._datagrams:
+            each.close()
         await lifespan.wait_for_shutdown()
         life.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await life
+
+    def _speak_quic(self, sock: Listener) -> None:
+        from overseer.serve.hypercorn_http3 import Datagrams  # noqa: PLC0415 - aioquic may not be installed
+
+        self._datagrams.append(
+            Datagrams(sock, self._state, self._leaving, self._config, self._context, memory=self._memory)
+        )
 
     def _make(self) -> Arriving:
         arriving = Arriving(self._begin)
@@ -126,6 +173,7 @@ class _Serving:
             late = loop.time() >= patience
             for connection in list(self._open):
                 connection.leave(late=late)
+            over = [each.leave(late=late) for each in self._datagrams]
             await asyncio.sleep(_STEP)  # also for those who were accepted a moment ago
-            if not self._open and (late or not self._arriving):
+            if not self._open and (late or not self._arriving) and all(over):
                 break
