@@ -4,7 +4,7 @@
 set -eu
 wanted="nginx-light haproxy strace curl rsync openssh-client softhsm2 systemd util-linux faketime"
 wanted="$wanted prometheus e2fsprogs xfsprogs" # promtool, and file systems to cut the power of
-wanted="$wanted runit s6 podman runc conmon netavark catatonit" # who runs services
+wanted="$wanted runit s6 podman runc conmon netavark catatonit docker.io" # who runs services
 wanted="$wanted nghttp2-client" # h2load
 wanted="$wanted mandoc groff man-db zsh fish $*" # who reads manual pages, and completes commands
 missing=""

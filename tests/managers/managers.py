@@ -10,13 +10,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, TYPE_CHECKING, ClassVar
 
 from click.testing import CliRunner
 
 from overseer.cli.main import cli
 from tests.process.service import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BIN = os.path.dirname(sys.executable)
 
@@ -272,6 +276,10 @@ class Podman(Contained):
     tools: ClassVar[tuple[str, ...]] = ("podman", "runc", "conmon")
     LIMITS: ClassVar[tuple[str, ...]] = ("--ulimit", "nofile=1024:4096", "--ulimit", "nproc=4096:4096")
 
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, folder)
+        self.client: tuple[str, ...] = self.podman()
+
     @classmethod
     def missing(cls) -> str:
         """Containers need more of a machine than their tools."""
@@ -292,39 +300,110 @@ class Podman(Contained):
 
     def start(self) -> None:
         """Start a container, and wait for it with its own log."""
-        more = [
-            "--network=host",
-            "--name",
-            self.name,
-            *self.LIMITS,
-            "--env",
-            f"RUNTIME_DIRECTORY={self.folder}",
-        ]
-        where = ["--workdir", str(self.folder), "--volume", f"{self.folder}:{self.folder}", "--rootfs", "/:O"]
-        self.launch_logged(*self.podman(), "run", *more, *where, *self.command)
+        self.run_container("--workdir", str(self.folder), *self.LIMITS, "--rootfs", "/:O", *self.command)
+
+    def run_container(self, *words: str) -> None:
+        """With the network of this machine, and the folder in it as it is outside."""
+        here = ["--network=host", "--name", self.name, "--env", f"RUNTIME_DIRECTORY={self.folder}"]
+        self.launch_logged(*self.client, "run", *here, "--volume", f"{self.folder}:{self.folder}", *words)
 
     def restart(self) -> None:
         """By its verb."""
-        run(*self.podman(), "kill", "--signal=USR2", self.name)
+        run(*self.client, "kill", "--signal=USR2", self.name)
 
     def ask_to_stop(self) -> None:
         """By its verb, which waits; so in the background."""
-        command = (*self.podman(), "stop", "--time", "45", self.name)
+        command = (*self.client, "stop", "-t", "45", self.name)
         self.stopping = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def end(self) -> str:
-        """`podman run` ends as process 1 did."""
+        """Its `run` ends as process 1 did."""
         told = super().end()
         assert self.stopping.wait(PATIENCE) == 0
         return told
 
     def pid(self) -> int:
         """As it is seen from outside."""
-        return int(run(*self.podman(), "inspect", "--format", "{{.State.Pid}}", self.name))
+        return int(run(*self.client, "inspect", "--format", "{{.State.Pid}}", self.name))
 
     def clean(self) -> None:
         """The container, too."""
-        subprocess.run([*self.podman(), "rm", "--force", self.name], capture_output=True, check=False)
+        subprocess.run([*self.client, "rm", "--force", self.name], capture_output=True, check=False)
+        super().clean()
+
+
+class Docker(Podman):
+    """The same under a daemon of docker, which builds its image with the lines that are printed.
+
+    The image is an empty folder otherwise: what the program needs of this machine is mounted, to be read.
+    """
+
+    tools: ClassVar[tuple[str, ...]] = ("dockerd", "docker", "containerd", "runc")
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, folder)
+        self.state = Path("/run") / name  # not in `folder`: containerd's sockets have long names
+        self.client = ("docker", "--host", f"unix://{self.state}/docker.sock")
+        self.daemon: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def missing(cls) -> str:
+        """Its daemon wants more of a machine than its tools."""
+        if why := super(Podman, cls).missing():
+            return why
+        with tempfile.TemporaryDirectory() as folder:
+            docker = cls(f"ovs{os.getpid()}try", Path(folder))
+            try:
+                docker.start_daemon()
+                run(*docker.client, "run", "--rm", *docker.needed(), docker.name, "/bin/true")
+            except AssertionError as failed:
+                told = (Path(folder) / "daemon").read_text(errors="replace").strip()
+                return f"docker runs no container here: {str(failed)[-200:]} {told[-400:]}"
+            finally:
+                docker.clean()
+        return ""
+
+    def start_daemon(self) -> None:
+        """Start one of our own, that touches no network, and build the image."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        command = ["dockerd", "--host", f"unix://{self.state}/docker.sock", "--pidfile", f"{self.state}/pid"]
+        command += ["--data-root", f"{self.folder}/docker", "--exec-root", f"{self.state}/docker"]
+        command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
+        with (self.folder / "daemon").open("wb") as log:
+            self.daemon = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        asks = [*self.client, "info"]
+        until(lambda: not subprocess.run(asks, capture_output=True, check=False).returncode, "it runs")
+        image = self.folder / "image"
+        image.mkdir()
+        for link in filter(os.path.islink, ("/bin", "/sbin", "/lib", "/lib64")):  # into /usr
+            (image / link[1:]).symlink_to(os.readlink(link))
+        (image / "Dockerfile").write_text(f"FROM scratch\nCOPY . /\n{self.text}")
+        old = {**os.environ, "DOCKER_BUILDKIT": "0"}  # the builder that needs no part of its own
+        build = [*self.client, "build", "--tag", self.name, str(image)]
+        done = subprocess.run(build, capture_output=True, text=True, env=old, check=False)
+        assert done.returncode == 0, done
+
+    @staticmethod
+    def needed() -> Iterator[str]:
+        """Mount what a program of Python is made of, and us."""
+        for place in {"/usr", "/etc", sys.base_prefix, sys.prefix, str(Path(__file__).parents[2])}:
+            yield f"--volume={place}:{place}:ro"
+
+    def start(self) -> None:
+        """With the image's own folder, command and signal."""
+        self.start_daemon()
+        self.run_container(*self.needed(), self.name)
+
+    def clean(self) -> None:
+        """The daemon, too, and what it leaves mounted."""
+        subprocess.run([*self.client, "rm", "--force", self.name], capture_output=True, check=False)
+        if self.daemon:
+            self.daemon.terminate()
+            self.daemon.wait(PATIENCE)
+        for place in (self.folder / "docker", self.state / "docker" / "netns" / "default"):
+            subprocess.run(["umount", str(place)], capture_output=True, check=False)
         super().clean()
 
 
@@ -334,5 +413,6 @@ MANAGERS: dict[str, type[Manager]] = {
     "s6": S6,
     "process 1": Contained,
     "podman": Podman,
+    "docker": Docker,
 }
 """By the names that docs/howto/managers.md calls them."""
