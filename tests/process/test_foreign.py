@@ -165,6 +165,43 @@ program()
     app.logged(r"needs longer: 2 s from now")
 
 
+def test_who_is_stopping_by_itself_is_not_asked_again(service: Callable[..., Service]) -> None:
+    """STOPPING=1: many take a second signal for "at once". Its successor takes over, and it ends well."""
+    body = "notify('READY=1')\nprogram()"
+    app = foreign(
+        service, "--ready", "notify", body=body + "\nprint('ended', generation, flush=True)"
+    ).serves()
+    held = app.hold()
+    app.knock("notify STOPPING=1")
+    app.logged(r"generation 1 \(pid \d+\) says that it is stopping")
+    (pid,) = app.pids(1)
+    assert app.restart() == 2
+    app.logged("generation 1 drains")
+    os.kill(pid, signal.SIGUSR1)  # the only one that it gets
+    assert app.release(held) == 1
+    app.said("ended 1")
+    assert re.findall(r"leaves 1 (\d+)", app.out) == [str(int(signal.SIGUSR1))]
+
+
+def test_who_is_stopping_by_itself_is_not_watched_but_has_to_go(service: Callable[..., Service]) -> None:
+    """After STOPPING=1 its silence means nothing; it has `terminate_timeout`, then it is killed."""
+    options = ("--ready", "notify", "--watchdog", "0.5", "--terminate-timeout", "1.5", "--workers", "2")
+    body = """
+notify("READY=1")
+if worker == "1":
+    notify("STOPPING=1")
+while not left.wait(0.1):
+    if worker != "1":
+        notify("WATCHDOG=1")
+"""
+    app = foreign(service, *options, body=body).serves()
+    app.logged(r"generation 1, worker 1 \(pid \d+\) is stopping by itself, and takes too long: it is killed")
+    app.logged(
+        r"generation 1, worker 1 \(pid \d+\) ended unasked while serving, after .*: killed by signal 9"
+    )
+    assert "was silent" not in app.log
+
+
 def test_a_barrier_is_answered(service: Callable[..., Service]) -> None:
     """The descriptor that comes with BARRIER=1 is closed, so systemd-notify does not hang."""
     body = """

@@ -50,6 +50,7 @@ class Child:
         self.says = ""  # its STATUS
         self.watchdog = inf  # seconds that it may be silent
         self.fed = inf  # when it last gave a sign of life, once it serves
+        self.goes = inf  # when it has to be gone: it has said itself that it is stopping
 
     @property
     def name(self) -> str:

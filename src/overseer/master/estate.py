@@ -272,6 +272,7 @@ _KEPT = (
     "says",
     "watchdog",
     "fed",
+    "goes",
 )
 
 

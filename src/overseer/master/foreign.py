@@ -131,6 +131,7 @@ def _hear(estate: Estate, child: Child, said: Notice) -> Iterator[Event]:
     if said.extend is not None:
         say(f"{child.name} needs longer: {said.extend:g} s from now", INFO)
         yield Extended(n, w, said.extend)
+        child.goes = max(child.goes, now + said.extend) if child.goes < inf else inf
     if said.watchdog is not None:
         child.watchdog = said.watchdog or inf
     if said.ready and not child.said_ready and (said.probe or not foreign.probed):
@@ -144,6 +145,7 @@ def _hear(estate: Estate, child: Child, said: Notice) -> Iterator[Event]:
         _put_down(child)
     if said.stopping:
         say(f"{child.name} says that it is stopping", DEBUG if child.leaving else INFO)
+        _let_go(estate, child, now, said.extend or 0.0)
     if said.errno:
         say(f"{child.name} says that it failed: {os.strerror(said.errno)} ({said.errno})", WARNING)
     if said.main_pid not in (None, child.pid):
@@ -154,11 +156,20 @@ def _hear(estate: Estate, child: Child, said: Notice) -> Iterator[Event]:
         )
 
 
+def _let_go(estate: Estate, child: Child, now: float, wants: float) -> None:
+    """It leaves unasked: from now on it is as if it had been asked to, with the patience for that."""
+    if not child.leaving:
+        settings = estate.settings.get(child.generation, estate.launched)
+        child.leaving, child.goes = True, now + max(wants, settings.policy.terminate_timeout)
+
+
 def ask_to_leave(estate: Estate, child: Child) -> bool:
     """Tell a foreign program to drain, or to stop with the service; return whether it is one."""
     foreign = settings_of(estate, child)
     if not (foreign.runs and child.let_in):
         return False
+    if child.goes < inf:
+        return True  # it is leaving by itself, and many take a second signal for "at once"
     if not child.channel.ended and child.channel.receive() is not None:
         child.signal(signal.SIGTERM)  # it is still the shim, to which other signals mean nothing
     elif estate.world.life is Life.RUNNING:
@@ -187,13 +198,19 @@ def serves(child: Child, now: float) -> None:
 
 
 def alarm(estate: Estate) -> float:
-    """Return when the first watchdog barks."""
-    return min((_barks(child) for child in estate.children.by_pid.values()), default=inf)
+    """Return when the first watchdog barks, or somebody who is stopping by itself should have ended."""
+    children = estate.children.by_pid.values()
+    return min((min(_barks(child), child.goes) for child in children), default=inf)
 
 
 def watch_over(estate: Estate, now: float) -> None:
-    """Kill who has been silent for too long; its end is as unexpected as a crash."""
+    """Kill who has been silent, or stopping, for too long; its end is as unexpected as a crash."""
     for child in estate.children.by_pid.values():
+        if now >= child.goes:
+            estate.journal.say(
+                f"{child.name} is stopping by itself, and takes too long: it is killed", WARNING
+            )
+            _put_down(child)
         if now >= _barks(child):
             silent = now - child.fed
             estate.journal.say(
@@ -210,5 +227,5 @@ def _barks(child: Child) -> float:
 
 
 def _put_down(child: Child) -> None:
-    child.fed = inf
+    child.fed = child.goes = inf
     child.end()
