@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from overseer import wire
+from overseer import role, wire
 from overseer.errors import ConfigError
 from overseer.foreign import envfile, probe
 from overseer.foreign.placeholders import FIRST_FD, fill, names
@@ -44,8 +44,8 @@ def become_program(channel: int, read: Callable[[], Options], edition: dict[str,
         options = read()
         variables = envfile.read(options.env_files)  # found from where overseer was started
         if options.directory:
+            os.environ["PWD"] = os.path.abspath(os.path.join(role.folder, options.directory))
             os.chdir(options.directory)
-            os.environ["PWD"] = os.path.abspath(options.directory)
         hello = {"type": "hello", "protocol": wire.PROTOCOL, "config": to_data(options.settings()), **edition}
         let_in = link.greet(hello)
         if let_in is None:  # asked to leave before it began, or nobody there

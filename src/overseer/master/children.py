@@ -124,7 +124,8 @@ class Children:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become(argv, {**environ, **private}, [theirs.fileno(), *lent.values()], mask)
+                kept = [theirs.fileno(), *lent.values()]
+                self._become(argv, {**environ, **private}, kept, mask, strict=role == "program")
         except OSError:
             ours.close()
             raise
@@ -139,8 +140,15 @@ class Children:
         return child
 
     def _become(
-        self, argv: Sequence[str], environ: Mapping[str, str], kept: Sequence[int], mask: set[int]
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        kept: Sequence[int],
+        mask: set[int],
+        *,
+        strict: bool,
     ) -> None:
+        """Run the command in the folder, in the child; `strict`: there or nowhere, and the master is told."""
         status = NOT_EXECUTABLE
         try:
             if not self._job:
@@ -149,7 +157,11 @@ class Children:
                 os.set_inheritable(fd, True)
             self._signals.forget()
             restore(mask)
-            self._enter_folder()
+            if (failure := self._enter_folder()) and strict:
+                status = NOT_FOUND
+                os.write(2, f"overseer: {failure}\n".encode())
+                os.write(kept[0], wire.encode({"type": "fail", "reason": failure}))
+                return
             os.execvpe(argv[0], list(argv), environ)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
@@ -157,11 +169,23 @@ class Children:
         finally:
             os._exit(status)
 
-    def _enter_folder(self) -> None:
+    def _enter_folder(self) -> str:
+        """Go where the name of the folder leads by now; say why not where it leads nowhere.
+
+        Its link dangles, then, or it was renamed, and what lies where the master stands is what was meant
+        once. A folder that was removed, or may not be entered by this user, is no other: we stay.
+        """
         try:
             os.chdir(self._folder or ".")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            try:
+                os.getcwd()
+            except OSError:
+                return ""
+            return f"cannot enter {self._folder}: {error.strerror}"
         except OSError:
-            return  # it is gone: stay where the master stands
+            return ""
+        return ""
 
     def reap(self, leftover: Callable[[Child], None]) -> Iterator[tuple[Child, int]]:
         """Collect everybody who has ended and return the children among them, with their status.
