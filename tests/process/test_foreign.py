@@ -202,6 +202,40 @@ while not left.wait(0.1):
     assert "was silent" not in app.log
 
 
+def test_a_program_that_forks_away_is_told_to_stay(service: Callable[..., Service]) -> None:
+    """It ends with status 0, so nothing failed; but nobody serves, and that is said. Nobody stays behind."""
+    body = "if os.fork():\n    sys.exit(0)\nprint('away', os.getpid(), flush=True)\nprogram()"
+    app = foreign(service, "--ready-after", "60", body=body)
+    assert app.wait() == 0
+    app.logged(r"generation 1 \(pid \d+\) has put itself into the background, or had nothing to serve: run")
+    away = [f"/proc/{pid}" for pid in re.findall(r"away (\d+)", app.out)]
+    until(lambda: not any(map(os.path.exists, away)), "it is gone, too")
+
+
+def test_a_command_that_is_done_is_no_news(service: Callable[..., Service]) -> None:
+    """Without an address there was nothing to serve."""
+    words = ["-m", "overseer", "run", "--ready-after", "60", "--", sys.executable, "-c", "print('done')"]
+    app = service(command=words)
+    assert app.wait() == 0
+    assert (app.out, app.log) == ("done\n", "")
+
+
+def test_the_probe_is_no_part_of_the_program(service: Callable[..., Service]) -> None:
+    """Where the program ends first, nobody of its process group has to be waited for."""
+    app = foreign(service, "--ready-url", "tcp://127.0.0.1:{port}").serves()
+    app.write(written("threading.Event().wait(0.5)\nsys.exit(3)"))
+    assert "exit status 3" in app.ask("restart")["detail"]
+    app.write(
+        written("signal.signal(15, signal.SIG_DFL)\nprint('there', flush=True)\nthreading.Event().wait()")
+    )
+    with app.call() as caller:
+        caller.sendall(b'{"type": "restart"}\n')
+        app.said("there")
+        app.signal(signal.SIGTERM)
+        app.wait()
+    assert "others of its process group" not in app.log
+
+
 def test_a_barrier_is_answered(service: Callable[..., Service]) -> None:
     """The descriptor that comes with BARRIER=1 is closed, so systemd-notify does not hang."""
     body = """

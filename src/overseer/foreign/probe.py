@@ -46,6 +46,7 @@ def start(url: str, address: str, timeout: float) -> None:
     status = 1
     try:
         if os.fork() == 0:
+            os.setpgid(0, 0)  # not of the program's group, whose last process is waited for when it leaves
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             _ask(url, address, time.monotonic() + timeout, program)
         status = 0

@@ -179,6 +179,19 @@ def ask_to_leave(estate: Estate, child: Child) -> bool:
     return True
 
 
+def was_to_serve(estate: Estate, child: Child) -> bool:
+    """Say of one that ended well before it was ready what that mostly is; return whether it had listeners."""
+    foreign = settings_of(estate, child)
+    lost = foreign.runs and child.let_in and bool(estate.listening.of(child.generation))
+    if lost:
+        estate.journal.say(
+            f"{child.name} has put itself into the background, or had nothing to serve: "
+            "run the program in the foreground",
+            WARNING,
+        )
+    return lost
+
+
 def judge(estate: Estate, child: Child, status: int) -> int:
     """Return the status of a worker's end as it is meant: dying of the signal to leave is a good end."""
     foreign = settings_of(estate, child)
