@@ -24,7 +24,7 @@ long: setup  ## the long proofs: soaks, exhaustive searches, mutations
 	$(BIN)/pytest -m long
 mutants: setup  ## seed the heart with faults and see stories and laws catch them: five minutes
 	$(BIN)/python -m tests.laws.mutants
-long-enough: setup  ## the part of the long proofs that continuous integration can afford
+long-enough: .venv/servers  ## the part of the long proofs that continuous integration can afford
 	$(BIN)/pytest -m "long and not very_long" -n 3 --dist worksteal
 browser: .venv/browser  ## a page in headless Chromium, over restarts: what a browser sees
 	sh tests/machine.sh chromium && $(BIN)/pytest -s tests/process/test_serve_browser.py
@@ -47,8 +47,8 @@ bench-serve: .venv/peers  ## restarts under load: overseer.serve and other serve
 	sh tests/machine.sh libserver-starter-perl uwsgi-core uwsgi-plugin-python3 && $(BIN)/python -m bench.serve $(if $(FAST),--fast)
 storms: setup  ## 200 restarts of each server of overseer.serve under all kinds of clients, with what these saw
 	$(BIN)/pytest -svv -m very_long -k 200 tests/process/test_serve*.py
-matrix: setup  ## real servers below `overseer run`: 20 restarts each under load, four minutes
-	$(BIN)/python -m bench.matrix --restarts 20
+matrix: .venv/servers  ## real servers below `overseer run`: 20 restarts each under load, ten minutes; into the docs, too
+	$(BIN)/python -m bench.matrix --restarts 20 --write
 bench-trust: setup  ## what signatures cost: a poll, a release of 20 MB, the same as a patch
 	$(BIN)/python -m bench.trust
 attacks: setup  ## each attack on signed releases, live against a service under load; the table goes into the docs
@@ -62,6 +62,10 @@ clean:  ## remove what setup and the tests made
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+.venv/servers: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group servers
 	@touch $@
 
 .venv/browser: .venv/ready

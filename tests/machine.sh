@@ -6,7 +6,10 @@ wanted="nginx-light haproxy strace curl rsync openssh-client softhsm2 systemd ut
 wanted="$wanted prometheus e2fsprogs xfsprogs" # promtool, and file systems to cut the power of
 wanted="$wanted runit s6 podman runc conmon netavark catatonit docker.io" # who runs services
 wanted="$wanted nghttp2-client" # h2load
-wanted="$wanted mandoc groff man-db zsh fish $*" # who reads manual pages, and completes commands
+wanted="$wanted mandoc groff man-db zsh fish" # who reads manual pages, and completes commands
+wanted="$wanted uwsgi-core uwsgi-plugin-python3 puma $*" # who serves below overseer run
+command -v go >/dev/null || wanted="$wanted golang-go" # 80 MB; servers of these two are compiled
+command -v rustc >/dev/null || wanted="$wanted rustc"
 missing=""
 for package in $wanted; do
     dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"

@@ -1,6 +1,6 @@
 """Real servers below `overseer run`, without a line of theirs changed: restarts under load, failures counted.
 
-    python -m bench.matrix [--restarts N] [--only NAME ...] [--out FOLDER]
+    python -m bench.matrix [--restarts N] [--only NAME ...] [--out FOLDER] [--write]
 
 Clients come anew, keep their connections, send late, and upload slowly. What fails is told by kind: a restart
 is not noticed by a client that comes anew below any server; what a server does to connections that it has
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import collections
+import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,70 +24,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench import written
 from bench.load import Fresh, Kept, Late, LoadProcess, Plan, Upload
-from bench.written import version
+from bench.matrix.servers import BIN, SERVERS, Server, missing, version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE.parent / "results"
-BIN: Final = os.path.dirname(sys.executable)
+PAGE: Final = HERE.parents[1] / "docs" / "howto" / "any-program.md"
+BEGIN, END = "<!-- from a run: make matrix -->", "<!-- end of the run -->"
 PATIENCE: Final = 60.0
 KINDS: Final = (
     Fresh(rate=80),
     Kept(rate=80, connections=10, pause=(0.0, 0.5)),
     Late(rate=20),
     Upload(rate=3, size=20_000, over=1.0),
-)
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server, and how it is started below `overseer run`."""
-
-    name: str
-    needs: str
-    """the program that has to be installed"""
-    command: Callable[[Path, int], list[str]]
-    """given a folder of its own and the port"""
-    options: tuple[str, ...] = ("--ready-url", "http://127.0.0.1:{port}/")
-    finishes: bool = False
-    """whether it answers all that it has accepted; others close connections on which nothing has come yet"""
-
-
-def _python(program: str, app: str, *words: str) -> Callable[[Path, int], list[str]]:
-    return lambda _folder, _port: [f"{BIN}/{program}", *words, f"bench.matrix.app:{app}"]
-
-
-def _built(folder: Path, _port: int) -> list[str]:
-    program = str(folder / "server")
-    subprocess.run(["gcc", "-O2", "-pthread", "-o", program, str(HERE / "server.c")], check=True)
-    return [program]
-
-
-def _nginx(folder: Path, port: int) -> list[str]:
-    """With NGINX= it takes descriptors that it inherits, as it does in an upgrade of its own."""
-    (folder / "nginx.conf").write_text(
-        f"pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; daemon off;\n"
-        "events {}\n"
-        f"http {{ access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};\n"
-        f"fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n"
-        f'server {{ listen 127.0.0.1:{port}; location / {{ return 200 "hello\\n"; }} }} }}\n'
-    )
-    return ["env", "NGINX=3;", shutil.which("nginx") or "nginx", "-c", str(folder / "nginx.conf")]
-
-
-_SAYS_SO: Final = ("--ready", "notify")
-_GTHREAD: Final = ("-k", "gthread", "--threads", "16")
-
-SERVERS: Final = (
-    Server("gunicorn gthread", "gunicorn", _python("gunicorn", "wsgi", *_GTHREAD), _SAYS_SO, finishes=True),
-    Server("gunicorn sync", "gunicorn", _python("gunicorn", "wsgi", "-w", "4"), _SAYS_SO, finishes=True),
-    Server("hypercorn", "hypercorn", _python("hypercorn", "asgi", "-b", "fd://{fd}")),
-    Server("uvicorn", "uvicorn", _python("uvicorn", "asgi", "--log-level", "warning", "--fd", "{fd}")),
-    Server("node", "node", lambda _folder, _port: ["node", str(HERE / "server.js")]),
-    Server("C, threads", "gcc", _built, finishes=True),
-    Server("nginx", "nginx", _nginx, ("--ready-url", "http://127.0.0.1:{port}/", "--drain-signal", "QUIT")),
 )
 
 
@@ -100,17 +51,13 @@ class Row:
     restarts: int
     sent: int
     failed: int
+    reused: int = 0
+    """requests on connections that had given an answer before"""
     by_kind: dict[str, int] = field(default_factory=dict)
     saw: dict[str, int] = field(default_factory=dict)
     """failures as clients saw them"""
     status: int = 0
     """of `overseer run` after SIGTERM"""
-
-
-def missing(server: Server) -> str:
-    """Say what is not installed; empty when all is there."""
-    found = shutil.which(server.needs, path=f"{BIN}:{os.environ['PATH']}")
-    return "" if found else f"{server.needs} is not installed"
 
 
 def measure(server: Server, restarts: int) -> Row:
@@ -120,7 +67,9 @@ def measure(server: Server, restarts: int) -> Row:
         with socket.create_server(("127.0.0.1", 0)) as found:
             port = found.getsockname()[1]
         log = (folder / "log").open("wb")
-        options = ["--address", f"127.0.0.1:{port}", *server.options, "--terminate-timeout", "20"]
+        options = [*server.options, "--terminate-timeout", "20"]
+        options += [] if server.binds else ["--address", f"127.0.0.1:{port}"]
+        options = [word.replace("PORT", str(port)) for word in options]
         service = subprocess.Popen(
             [f"{BIN}/overseer", "run", *options, "--", *server.command(folder, port)],
             stdin=subprocess.DEVNULL,
@@ -140,17 +89,17 @@ def measure(server: Server, restarts: int) -> Row:
             log.close()
         kinds = {kind: split.all.failed for kind, split in report.kinds.items()}
         saw = collections.Counter(str(failure.outcome) for failure in report.failures)
-        return Row(
-            server.name, version(server.needs), restarts, report.sent, report.failed, kinds, dict(saw), status
-        )
+        reused = max(0, report.sent - report.connections["opened"])
+        counts = restarts, report.sent, report.failed, reused
+        return Row(server.name, version_of(server), *counts, kinds, dict(saw), status)
 
 
 def _under_load(folder: Path, port: int, restarts: int) -> Any:
     control = str(folder / "overseer.sock")
     end = time.monotonic() + PATIENCE
-    while not os.path.exists(control):
+    while not (os.path.exists(control) and _listens(port)):
         if time.monotonic() > end:
-            raise TimeoutError(f"no control socket within {PATIENCE:g} s")
+            raise TimeoutError(f"nobody listens within {PATIENCE:g} s")
         time.sleep(0.05)
     plan = Plan(kinds=KINDS, seconds=None, timeout=PATIENCE)
     with LoadProcess(f"http://127.0.0.1:{port}", plan) as load:
@@ -168,18 +117,24 @@ def _under_load(folder: Path, port: int, restarts: int) -> Any:
         return load.stop()
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return the table for people."""
     return "\n".join(_lines(rows))
 
 
 def _lines(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| server | version | restarts | requests | failed | of them | as clients saw it |"
-    yield "|---|---|--:|--:|--:|---|---|"
+    yield "| server | version | restarts | requests | on kept ones | failed | of them | as clients saw it |"
+    yield "|---|---|--:|--:|--:|--:|---|---|"
     for row in rows:
         kinds = ", ".join(f"{count} {kind}" for kind, count in row.by_kind.items() if count)
         saw = ", ".join(f"{count} {outcome}" for outcome, count in row.saw.items())
-        numbers = f"{row.restarts} | {row.sent:,} | {row.failed}"
+        kept = f"{row.reused:,}" if row.reused else "ends each"
+        numbers = f"{row.restarts} | {row.sent:,} | {kept} | {row.failed}"
         yield f"| {row.server} | {row.version} | {numbers} | {kinds} | {saw} |"
 
 
@@ -187,24 +142,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write down."""
     parser = argparse.ArgumentParser(prog="python -m bench.matrix", description="Real servers, unchanged.")
     parser.add_argument("--restarts", type=int, default=10)
-    parser.add_argument("--only", action="append", default=[], metavar="NAME")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="measure these, and keep the other rows"
+    )
     parser.add_argument("--out", default=str(RESULTS), metavar="FOLDER")
+    parser.add_argument("--write", action="store_true", help="write the table into the docs, too")
     options = parser.parse_args(arguments)
-    rows = []
+    known = _known(Path(options.out) / "matrix.json") if options.only else {}
     for server in SERVERS:
         if options.only and server.name not in options.only:
             continue
         if why := missing(server):
             print(f"{server.name}: not measured, {why}", file=sys.stderr)
             continue
-        rows.append(measure(server, options.restarts))
-        print(rows[-1], file=sys.stderr, flush=True)
+        known[server.name] = measure(server, options.restarts)
+        print(known[server.name], file=sys.stderr, flush=True)
+    rows = [known[server.name] for server in SERVERS if server.name in known]
     print(table(rows))
     found = {"rows": [vars(row) for row in rows]}
     written.write(
         Path(options.out), "matrix", "Real servers below `overseer run`", table(rows) + "\n\n{machine}", found
     )
+    if options.write:
+        write_page(table(rows))
     return 0
+
+
+def _known(path: Path) -> dict[str, Row]:
+    """Return the rows of the last run, in which some are measured anew."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return {row["server"]: Row(**row) for row in rows}
+
+
+def write_page(text: str) -> None:
+    """Put a table into the page where the last one stands."""
+    page = PAGE.read_text()
+    before, after = page.partition(BEGIN)[0], page.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -40,10 +40,10 @@ def test_a_program_that_says_nothing_is_ready_when_it_has_lived(service: Callabl
 
 def test_only_its_word_counts_where_it_is_asked_for(service: Callable[..., Service]) -> None:
     """With --ready notify being alive is not enough; the old generation serves on."""
-    app = foreign(service, "--ready", "notify", "--ready-timeout", "1", body=NOTIFYING).serves()
+    app = foreign(service, "--ready", "notify", "--ready-timeout", "3", body=NOTIFYING).serves()
     app.write(written(QUIET))
     answer = app.ask("restart")
-    assert answer == answer | {"outcome": "failed", "detail": "was not ready within 1 s"}
+    assert answer == answer | {"outcome": "failed", "detail": "was not ready within 3 s"}
     app.logged(r"generation 2 \(pid \d+\) left")  # until then it may accept as well
     assert app.knock()[0] == 1
 
@@ -160,7 +160,7 @@ for _ in range(8):
 notify("READY=1")
 program()
 """
-    app = foreign(service, "--ready", "notify", "--ready-timeout", "1", body=body).serves()
+    app = foreign(service, "--ready", "notify", "--ready-timeout", "2", body=body).serves()
     assert app.knock()[0] == 1
     app.logged(r"needs longer: 2 s from now")
 
