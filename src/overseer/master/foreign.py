@@ -17,7 +17,7 @@ import time
 from math import inf
 
 from overseer import notify
-from overseer.facts import Extended, Life, Ready
+from overseer.facts import Extended, Life, Phase, Ready
 from overseer.master.children import descendants
 from overseer.master.fdstore import Entry
 from overseer.master.hearing import keep
@@ -179,10 +179,13 @@ def ask_to_leave(estate: Estate, child: Child) -> bool:
     return True
 
 
-def was_to_serve(estate: Estate, child: Child) -> bool:
-    """Say of one that ended well before it was ready what that mostly is; return whether it had listeners."""
-    foreign = settings_of(estate, child)
-    lost = foreign.runs and child.let_in and bool(estate.listening.of(child.generation))
+def was_to_serve(estate: Estate, child: Child, phase: Phase) -> bool:
+    """Say of one that ended well, yet before it was ready, what that mostly is; return whether it was one.
+
+    Without listeners it was a command that is done.
+    """
+    began = phase is Phase.STARTING and settings_of(estate, child).runs and child.let_in
+    lost = began and bool(estate.listening.of(child.generation))
     if lost:
         estate.journal.say(
             f"{child.name} has put itself into the background, or had nothing to serve: "

@@ -198,8 +198,7 @@ class Master:
                 # The only one, of the current release, with a good end: a command that is done is no news.
                 alone = len(self.estate.world.generations) == g.policy.workers == 1
                 done = status == 0 and alone and g.release == self.estate.world.current
-                done &= not (g.phase is Phase.STARTING and done and foreign.was_to_serve(self.estate, child))
-                level = DEBUG if done else WARNING
+                level = DEBUG if done and not foreign.was_to_serve(self.estate, child, g.phase) else WARNING
                 self._say(f"{child.name} ended unasked while {g.phase.value}, {how}", level)
             meant = foreign.judge(self.estate, child, status)
             self._feed(Exited(child.generation, child.worker, meant))
