@@ -71,7 +71,7 @@ class Awaited(Account):
         self.answered += 1
         if answer.generation is not None:
             self.generation = answer.generation
-        self.ledger.heard(answer.generation, now)
+        self.ledger.heard(answer.generation, now, self.kind)
         self.bad(outcome, f"status {answer.status}", due, now)
 
     def fail(self, outcome: Outcome, detail: str, now: float) -> None:

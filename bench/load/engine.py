@@ -74,7 +74,8 @@ async def run(
         plan: what load.
         marks: windows of time, added while it runs, from any thread.
         stop: ends the load early.
-        told: called in the loop with every event as it happens: `started`, `generation`, `failure`.
+        told: called in the loop with every event as it happens: `started`, `generation`, `heard` (a
+            generation, by one more kind of client), `failure`.
         timeline: put the course of latency over time into the report.
 
     Raises:

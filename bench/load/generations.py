@@ -22,10 +22,11 @@ OTHERS: Final = "others"
 class _One:
     """One generation until now."""
 
-    __slots__ = ("answers", "final", "first", "last", "latencies")
+    __slots__ = ("answers", "final", "first", "kinds", "last", "latencies")
 
     def __init__(self, first: float) -> None:
         self.answers = 0
+        self.kinds: set[str] = set()
         self.first = first
         self.last = first
         self.latencies: Histogram | None = Histogram()
@@ -45,6 +46,14 @@ class Generations:
         one.answers += 1
         one.last = max(one.last, at)
         return one.answers == 1
+
+    def new_to(self, kind: str, name: str) -> bool:
+        """Say that this kind of client has heard it; True for the first time."""
+        kinds = (self._all.get(name) or self._all[OTHERS]).kinds
+        if kind in kinds:
+            return False
+        kinds.add(kind)
+        return True
 
     def timed(self, name: str, seconds: float) -> None:
         """Write down how long a good answer took, by a generation that was heard."""

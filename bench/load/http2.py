@@ -206,7 +206,7 @@ class Session(Link):
         if outcome is Outcome.OK:
             self._account.good(asked.due, now, generation)
         else:
-            self._account.ledger.heard(generation, now)
+            self._account.ledger.heard(generation, now, self._account.kind)
             self._bad(outcome, f"status {asked.status}", asked, now)
 
     def _reset(self, asked: Asked, code: int) -> None:

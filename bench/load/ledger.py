@@ -43,7 +43,8 @@ class Ledger:
         target: what the report calls the server.
         kinds: the names of the kinds of clients, in the order of the report.
         started: seconds on the monotonic clock.
-        told: called with `{"event": ...}` for the first answer, every new generation and a thousand failures.
+        told: called with `{"event": ...}` for the first answer, every new generation (also when each kind of
+            client first hears it) and a thousand failures.
 
     """
 
@@ -71,7 +72,7 @@ class Ledger:
 
     def answered(self, kind: str, due: float, at: float, generation: str | None) -> None:
         """Write down a good answer, complete at `at`, to a request due at `due`."""
-        self.heard(generation, at)
+        self.heard(generation, at, kind)
         self.good(kind, due, at, generation)
 
     def good(self, kind: str, due: float, at: float, generation: str | None) -> None:
@@ -91,13 +92,17 @@ class Ledger:
             self._failures.append(failure)
             self._tell({"event": "failure", **{name: getattr(failure, name) for name in Failure.__slots__}})
 
-    def heard(self, generation: str | None, at: float) -> None:
-        """Write down that an answer came, good or not, and who gave it."""
+    def heard(self, generation: str | None, at: float, kind: str) -> None:
+        """Write down that an answer came, good or not, who gave it, and to which kind of client."""
         if not self._first:
             self._first = True
             self._tell({"event": "started", "at": at})
-        if generation is not None and self._generations.heard(generation, at):
+        if generation is None:
+            return
+        if self._generations.heard(generation, at):
             self._tell({"event": "generation", "generation": generation, "at": at})
+        if self._generations.new_to(kind, generation):
+            self._tell({"event": "heard", "generation": generation, "kind": kind, "at": at})
 
     def _cell(self, kind: str, due: float, at: float) -> _Cell:
         key = (int((due - self._started) / SLICE), kind)

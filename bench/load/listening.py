@@ -84,7 +84,7 @@ class Stream(Link):
             self._answers.feed(data, complete)
         except Malformed as error:
             fault = str(error)
-        if complete and self._answers.part:
+        if len(complete) + (bool(complete) and self._answers.part) > 1:
             fault = "more bytes than the answer announced"
         if self._answers.head is not None:
             self._read(self._answers.head)
@@ -154,7 +154,7 @@ class Stream(Link):
         if self._first is None:
             self._first = self._heard
             account.generation = account.generation or self._setting.dialect.in_body(event.data)
-            account.ledger.heard(account.generation, self._heard)
+            account.ledger.heard(account.generation, self._heard, account.kind)
             if self._stop:
                 self._good(self._first)
 
@@ -162,7 +162,7 @@ class Stream(Link):
         account = self._account
         if self._open:
             if self._first is None:
-                account.ledger.heard(account.generation, at)
+                account.ledger.heard(account.generation, at, account.kind)
             account.ledger.good(account.kind, self._due, at, account.generation)
         # One that ends before its first event is not asked for again at once: it might end so for ever.
         self._over(again=self._first is not None)

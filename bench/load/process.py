@@ -61,6 +61,7 @@ class LoadProcess:
         self._started: float | None = None
         self._failures: list[Failure] = []
         self._generations: dict[str, float] = {}
+        self._heard: dict[tuple[str, str], float] = {}
         self._report: Report | None = None
         self._ended = False
 
@@ -108,14 +109,23 @@ class LoadProcess:
         assert self._started is not None
         return self._started
 
-    def wait_generation(self, name: str | int, timeout: float = 20.0) -> float:
+    def wait_generation(self, name: str | int, timeout: float = 20.0, *, kind: str | None = None) -> float:
         """Wait for the first answer by that generation; return when it came, on the monotonic clock.
+
+        Args:
+            name: of the generation.
+            timeout: seconds.
+            kind: the name of a kind of client in the plan: the first answer to that one.
 
         Raises:
             TimeoutError: when none came within `timeout` seconds; the message says what failed until then.
             LoadError: when the process ended instead.
 
         """
+        if kind is not None:
+            what = f"an answer by generation {name} to {kind}"
+            self._wait(lambda: (str(name), kind) in self._heard, timeout, what)
+            return self._heard[str(name), kind]
         self._wait(lambda: str(name) in self._generations, timeout, f"an answer by generation {name}")
         return self._generations[str(name)]
 
@@ -245,6 +255,8 @@ class LoadProcess:
             self._started = words["at"]
         elif event == "generation":
             self._generations[words["generation"]] = words["at"]
+        elif event == "heard":
+            self._heard[words["generation"], words["kind"]] = words["at"]
         elif event == "failure":
             self._failures.append(Failure(**words))
         elif event == "report":

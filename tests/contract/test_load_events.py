@@ -171,7 +171,8 @@ def test_another_answer_than_a_stream_of_events_is_a_failure(serve: Callable[...
 def test_bytes_that_are_no_chunks_are_malformed(serve: Callable[..., Server]) -> None:
     """Also more of them than the answer has."""
     failing(put(serve(sending(numbered([1]) + b"x\r\n")).target, listen()), Outcome.MALFORMED)
-    failing(put(serve(sending(numbered([1]) + LAST + b"more")).target, listen()), Outcome.MALFORMED)
+    for more in (b"more", b"HTTP/1.1 20", numbered([2]) + LAST):
+        failing(put(serve(sending(numbered([1]) + LAST + more)).target, listen()), Outcome.MALFORMED)
 
 
 def test_a_stream_without_an_answer_is_a_failure(serve: Callable[..., Server]) -> None:

@@ -114,5 +114,16 @@ def test_the_first_answer_is_told_even_when_it_is_a_bad_one() -> None:
     told: list[dict[str, Any]] = []
     ledger = Ledger("t", ("fresh",), started=0.0, told=told.append)
     ledger.failed(failure(0.1, Outcome.REFUSED))
-    ledger.heard("1", 0.2)
-    assert [event["event"] for event in told] == ["failure", "started", "generation"]
+    ledger.heard("1", 0.2, "fresh")
+    assert [event["event"] for event in told] == ["failure", "started", "generation", "heard"]
+
+
+def test_each_kind_of_client_hears_each_generation_for_the_first_time_once() -> None:
+    """Who waits for one of them is not told of another."""
+    told: list[dict[str, Any]] = []
+    ledger = Ledger("t", ("fresh", "events"), started=0.0, told=told.append)
+    for at, (kind, name) in enumerate([("fresh", "1"), ("fresh", "2"), ("events", "1"), ("fresh", "1")]):
+        ledger.answered(kind, float(at), float(at), name)
+    heard = [(each["kind"], each["generation"], each["at"]) for each in told if each["event"] == "heard"]
+    assert heard == [("fresh", "1", 0.0), ("fresh", "2", 1.0), ("events", "1", 2.0)]
+    assert sum(each["event"] == "generation" for each in told) == 2
