@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from overseer.errors import ConfigError
 from overseer.foreign import envfile
-from overseer.foreign.document import Document, find
+from overseer.foreign.document import KNOWN, Document, find
 from overseer.foreign.options import Options
 from overseer.foreign.placeholders import fill, names
 from overseer.foreign.run import options_of
@@ -81,6 +82,14 @@ def test_a_part_of_pyproject_toml_will_do(tmp_path: Path, monkeypatch: pytest.Mo
         ("[workers]\nx = 1", "overseer.toml, line 1: workers: {'x': 1} is not a whole number"),
         ("ready = 'soon'", "overseer.toml, line 1: ready: 'soon' is neither alive nor notify"),
         ("name = 'a/b'", "overseer.toml, line 1: name: 'a/b' is no name"),
+        ("addresses = 3", "overseer.toml, line 1: addresses: 3 is not a list of texts"),
+        (
+            "addresses = ['127.0.0.1:0', 8000]",
+            "overseer.toml, line 1: addresses: ['127.0.0.1:0', 8000] is not",
+        ),
+        ("env_files = 'x.env'", "overseer.toml, line 1: env_files: 'x.env' is not a list of texts"),
+        ("ready_url = 5", "overseer.toml, line 1: ready_url: 5 is not a text"),
+        ('directory = "a\\u0000b"', "overseer.toml, line 1: directory: 'a\\x00b' is not a text"),
         ("workers = ", "overseer.toml: is not TOML: Invalid value (at end of document)"),
     ],
 )
@@ -89,6 +98,45 @@ def test_what_is_wrong_is_told_with_its_line(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         options_of(Document("overseer.toml", text), {"command": ("server",)})
     assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    "command", ["'gunicorn app:app'", "['server', 8000]", "[]", "{}", "7", '["a\\u0000b"]']
+)
+def test_a_command_is_a_list_of_words(command: str) -> None:
+    """A line for a shell is none: it would be taken for a list of letters."""
+    with pytest.raises(ConfigError, match=r"^overseer\.toml, line 1: command: "):
+        options_of(Document("overseer.toml", f"command = {command}"), {})
+
+
+VALUES = (
+    *(
+        "1",
+        "-1",
+        "0",
+        "1.5",
+        "nan",
+        "inf",
+        "-inf",
+        "9" * 30,
+        "true",
+        "''",
+        "'x'",
+        '"a\\u0000b"',
+        "[]",
+        "['x']",
+    ),
+    *("[1]", "[true]", "[[]]", "{}", "{a = 1}", "1979-05-27", "07:32:00", "'127.0.0.1:0'", "'tcp://[::1'"),
+)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_any_value_of_any_option_is_good_or_an_error_of_ours(name: str) -> None:
+    """Whatever stands in a file, a generation that reads it says what is wrong."""
+    words: dict[str, Any] = {} if name == "command" else {"command": ("server",)}
+    for told in VALUES:
+        with suppress(ConfigError):
+            options_of(Document("overseer.toml", f"{name} = {told}"), words).settings()
 
 
 @pytest.mark.parametrize(

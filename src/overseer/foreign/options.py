@@ -51,11 +51,25 @@ class Options(Config):
     def __post_init__(self) -> None:
         """Check what is special here, then everything else."""
         object.__setattr__(self, "program", _never)
+        self._check_texts()
         if not self.command:
             raise ConfigError("command", "is missing; give it after --, as in overseer run -- ./server")
         object.__setattr__(self, "name", self.name or places.name_of_command(self.command))
         self._check_foreign()
         super().__post_init__()
+
+    def _check_texts(self) -> None:
+        """A file may hold anything; and a text where a list is meant would be taken for a list of letters."""
+        for field in ("command", "addresses", "env_files"):
+            given = getattr(self, field)
+            if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+                raise ConfigError(field, f"{given!r} is not a list of texts")
+            if any("\0" in one for one in given):
+                raise ConfigError(field, f"{given!r}: no text in it may have a NUL")
+        for field in ("ready", "ready_url", "directory", "address", "name"):
+            given = getattr(self, field)
+            if not isinstance(given, str) or "\0" in given:
+                raise ConfigError(field, f"{given!r} is not a text")
 
     def _check_foreign(self) -> None:
         if self.ready not in ("alive", "notify"):
@@ -71,7 +85,8 @@ class Options(Config):
                 raise ConfigError(
                     "ready_url", f"{self.ready_url!r} is neither http://HOST:PORT/PATH nor tcp://HOST:PORT"
                 )
-        if any(not isinstance(number, int) for number in self.clean_exits):
+        numbers = self.clean_exits
+        if not isinstance(numbers, list | tuple) or not all(isinstance(number, int) for number in numbers):
             raise ConfigError("clean_exits", f"{self.clean_exits!r} is not a list of whole numbers")
         for text in (*self.command, self.ready_url):
             check(text, self.listens_on)
