@@ -38,16 +38,17 @@ def shell(kind: str, folder: Path, env: Mapping[str, str]) -> Iterator[Terminal]
     told = {**env, "PATH": path, "HOME": str(folder), "TERM": "vt100", "LC_ALL": "C.UTF-8"}
     with Terminal(argv, folder, told) as opened:
         opened.type(f"{learn}; echo it has {'r'}''ead that\n")
-        opened.shows("it has read that")
+        opened.shows(r"it has read that(?s:.*?)[$#%>] ")  # and the next prompt: now it listens to keys
         yield opened
 
 
 def tab(opened: Terminal, begun: str, whole: str) -> None:
     """Type the beginning of a word, press Tab, and see the rest of it; the line is then thrown away."""
     opened.shown = ""
-    opened.type(f"{begun}\t")
-    rest = whole.removeprefix(begun.rsplit(maxsplit=1)[-1])
-    opened.shows(rest)
+    opened.type(begun)
+    opened.shows(begun[-4:])
+    opened.type("\t")
+    opened.shows(whole.removeprefix(begun.rsplit(maxsplit=1)[-1]))
     opened.type("\x15")
 
 
