@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -22,13 +23,21 @@ def end_silent(sock: Any) -> bool:
     """Say the end on a plain connection if it is silent; return whether it was.
 
     The end is said here and now, so that what is left to chance is the time between two system calls. It is
-    said on a copy of the descriptor, since the sockets that uvloop shows cannot be told.
+    said on a copy of the descriptor, since the sockets that uvloop shows cannot be told. Where no descriptor
+    is free for that, nothing is said yet.
     """
-    silent = is_silent(sock)
-    if silent:
-        with socket.socket(fileno=os.dup(sock.fileno())) as copy, contextlib.suppress(OSError):
-            copy.shutdown(socket.SHUT_WR)
-    return silent
+    try:
+        copy = socket.socket(fileno=os.dup(sock.fileno()))
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return False
+        raise
+    with copy:
+        silent = is_silent(copy)
+        if silent:
+            with contextlib.suppress(OSError):
+                copy.shutdown(socket.SHUT_WR)
+        return silent
 
 
 def end_silent_transport(transport: Any) -> bool:
