@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import shutil
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -61,6 +63,32 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> Non
     who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     assert app.out.count("lifespan.shutdown") == 1
+
+
+def test_who_knocks_is_the_next_ones(service: Callable[..., Service]) -> None:
+    """Also while only the generation before has time for it."""
+    get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    app = service(granian(100)).serves()
+    early = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(2)]
+    until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
+    app.restart()
+
+    def again(sock: socket.socket) -> bytes:
+        sock.sendall(get)
+        return sock.recv(1000)
+
+    until(lambda: b"connection: close" in again(early[0]), "generation 1 drains")
+    (next_one,) = app.pids(2)
+    os.kill(next_one, signal.SIGSTOP)
+    try:
+        with socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) as knock:
+            knock.sendall(get)
+            assert again(early[1]).endswith(b"1 0"), "it has had the time"
+            os.kill(next_one, signal.SIGCONT)
+            assert knock.recv(1000).endswith(b"2 0")
+    finally:
+        os.kill(next_one, signal.SIGCONT)
+    app.logged(r"generation 1 .* left after .*: exit status 0")
 
 
 def test_half_a_request_on_a_kept_connection_is_waited_for(service: Callable[..., Service]) -> None:
