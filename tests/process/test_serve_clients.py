@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import shutil
-import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +14,17 @@ import urllib3
 from bench.load import Fresh, Kept, LoadProcess, Plan, Upload
 from requests.adapters import HTTPAdapter
 
+from tests.process.curls import Curl
 from tests.process.proxies import kept, proxy
 from tests.process.service import DEADLINE, Service, until
 from tests.process.test_serve import ASGI, UVLOOP
 from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.long
@@ -48,7 +47,9 @@ def of(source: str) -> str:
 
 
 adapters = pytest.mark.parametrize(
-    "source", [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN], ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn"]
+    "source",
+    [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN, GRANIAN],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian"],
 )
 
 
@@ -145,51 +146,6 @@ class Pool:
         self.over.set()
         for thread in self.threads:
             thread.join()
-
-
-class Curl:
-    """curl, which asks for one thing after the other on one connection, as long as it can.
-
-    It cannot be told not to try again when a connection that it had kept ends before the answer; but it says
-    so, and that counts as a failure.
-    """
-
-    def __init__(self, port: int, out: Path, pace: Sequence[str], scheme: str = "http") -> None:
-        self.out = out
-        command = [
-            "curl",
-            "-q",
-            "--verbose",
-            "--no-progress-meter",
-            *pace,
-            "--noproxy",
-            "*",
-            "-o",
-            os.devnull,
-        ]
-        command += ["--write-out", "%{stderr}done %{http_code} %{num_connects}\n"]
-        with out.open("wb") as file:
-            self.process = subprocess.Popen(
-                [*command, f"{scheme}://127.0.0.1:{port}/?[1-1000000]"], stderr=file
-            )
-
-    @property
-    def answers(self) -> list[tuple[str, str]]:
-        """Status and number of new connections of each answer."""
-        return re.findall(r"^done (\d+) (\d+)$", self.out.read_text(), re.MULTILINE)
-
-    @property
-    def failures(self) -> list[str]:
-        """What went wrong."""
-        wrong = [f"status {status}" for status, _ in self.answers if status != "200"]
-        return wrong + re.findall(
-            r".*(?:[Rr]etrying|reset by peer|Empty reply|curl: ).*", self.out.read_text()
-        )
-
-    def end(self) -> None:
-        """Ask no more."""
-        self.process.terminate()
-        self.process.wait()
 
 
 @adapters

@@ -85,8 +85,8 @@ def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path:
 
 @pytest.mark.parametrize(
     "source",
-    [ASGI, UVLOOP, AIOHTTP, STREAMS, HYPERCORN],
-    ids=["asgi", "uvloop", "aiohttp", "streams", "hypercorn"],
+    [ASGI, UVLOOP, AIOHTTP, STREAMS, HYPERCORN, GRANIAN],
+    ids=["asgi", "uvloop", "aiohttp", "streams", "hypercorn", "granian"],
 )
 def test_a_restart_renews_the_certificate(
     service: Callable[..., Service], tmp_path: Path, source: str

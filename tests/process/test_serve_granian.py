@@ -19,9 +19,9 @@ from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PingFrame
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.process.curls import Curl
 from tests.process.service import DEADLINE, Service, until
 from tests.process.test_serve import ASGI, Clients, ask, none_is_lost, read_all, who_is_here_may_ask
-from tests.process.test_serve_clients import Curl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
