@@ -59,7 +59,7 @@ def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service]
 
 def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
-    app = service(granian(3)).serves()
+    app = service(granian(5)).serves()
     who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     assert app.out.count("lifespan.shutdown") == 1
@@ -146,7 +146,7 @@ def test_an_answer_that_pauses_is_finished(service: Callable[..., Service]) -> N
 def test_two_listeners_are_drained(service: Callable[..., Service], tmp_path: Path) -> None:
     """One of TCP, and one of Unix, whose clients cannot be told from one another."""
     path = tmp_path / "web"
-    app = service(granian(), addresses=["127.0.0.1:0", f"unix:{path}"]).serves()
+    app = service(granian(5), addresses=["127.0.0.1:0", f"unix:{path}"]).serves()
 
     def fresh() -> list[socket.socket]:
         by_path = socket.socket(socket.AF_UNIX)
@@ -228,7 +228,7 @@ def test_who_speaks_http_2_is_told_in_its_own_words(service: Callable[..., Servi
 
 def test_nothing_of_http_1_is_ended_for_the_sake_of_http_2(service: Callable[..., Service]) -> None:
     """All connections can only be told at once: granian is, when those of HTTP/1 are over."""
-    app = service(granian()).serves()
+    app = service(granian(10)).serves()
     one = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
     two = Two(app.port)
     assert two.ask() == b"1 0"
