@@ -241,6 +241,23 @@ def test_nothing_of_http_1_is_ended_for_the_sake_of_http_2(service: Callable[...
     app.logged(r"generation 1 .* left after .*: exit status 0")
 
 
+def test_http_2_is_told_while_an_answer_of_http_1_goes_on(service: Callable[..., Service]) -> None:
+    """When the linger is over, and not at the end of a long download; and told, not just ended."""
+    app = service(granian()).serves()
+    connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+    connection.request("GET", "/slow")
+    answer = connection.getresponse()
+    assert answer.read(5) == b"begun"
+    two = Two(app.port)
+    assert two.ask() == b"1 0"
+    app.restart()
+    until(lambda: two.hear() is None, "the end")
+    assert two.last == [2**31 - 1, 1]
+    (app.folder / "go").touch()
+    assert answer.read() == b" and ended"
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+
+
 def test_no_call_of_http_2_is_lost(service: Callable[..., Service], tmp_path: Path) -> None:
     """A client that nobody here wrote keeps its connection over restarts, as long as it can."""
     if not shutil.which("curl"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
@@ -215,3 +216,18 @@ def test_where_it_is_not_known_the_next_request_is_waited_for() -> None:
         assert not talk.is_last(GET), "it has come alone, but for one behind it"
         talk.answer(GET)
         assert talk.is_last(POST)
+
+
+def test_a_port_that_is_used_again_may_speak_another_version() -> None:
+    """HTTP/2 first, and HTTP/1 on the next connection from there."""
+
+    async def app(*_: object) -> None:
+        pass
+
+    with Talk() as talk:
+        calls = Calls(app, Connections([]), spread=0, state={})
+        scope = talk.scope(GET)
+        asyncio.run(calls({**scope, "http_version": "2"}, app, app))  # type: ignore[arg-type]
+        assert calls.is_two(_key(scope))
+        asyncio.run(calls(scope, app, app))  # type: ignore[arg-type]
+        assert not calls.is_two(_key(scope))

@@ -56,6 +56,8 @@ class Calls:
         key, kind = _key(scope), "websocket" if scope["type"] == "websocket" else scope["http_version"]
         if kind == "2":
             self._remember_two(key)
+        else:
+            self._twos.discard(key)  # the client has used its port again
         scope["state"] = self._state.copy()
         accepted = False
 

@@ -186,10 +186,10 @@ class _Serving:
         while True:
             await asyncio.sleep(_STEP)  # first of all: who is being accepted is there now
             left = self._connections.look()
+            ones = [key for key in left if not self._is_two(key)]
             now = loop.time()
             if now >= patience:
-                self._end_silent(left, QUIET, heard=now >= patience + self._heads)
-            ones = [key for key in left if not self._is_two(key)]
+                self._end_silent(ones, QUIET, heard=now >= patience + self._heads)
             if not ones and not self._calls.are_ones:
                 return
             late = now >= patience and not self._calls.are_talks
