@@ -84,7 +84,9 @@ def test_no_client_notices_a_restart(
             assert app.restart() == number
             load.wait_generation(number)
             for kind in lasting:
-                load.wait_generation(number, 2 * PATIENCE, kind=kind.label)
+                # granian leaves away the fields with which a WebSocket is accepted: nobody knows who echoes.
+                if source != GRANIAN or not isinstance(kind, WebSocket):
+                    load.wait_generation(number, 2 * PATIENCE, kind=kind.label)
         report = load.stop()
     print(report)
     assert report.failed == 0, report
