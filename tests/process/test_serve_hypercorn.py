@@ -31,9 +31,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long  # the quick suite runs the how-to's program
 
 HYPERCORN = re.sub(r"options = .*", 'options = {"server": "hypercorn", "loglevel": "WARNING"}', ASGI)
-"""The neighbours' program; on /unread it answers without a look at what is sent to it."""
-HYPERCORN = HYPERCORN.replace(
-    "    while True:\n        part", '    while scope["path"] != "/unread":\n        part'
+"""The neighbours' program; on /unread and, when it may, on /later it answers without reading."""
+HYPERCORN = HYPERCORN.replace("import asyncio", "import asyncio, os").replace(
+    "    while True:\n        part",
+    """
+    while scope["path"] == "/later" and not os.path.exists("go"):
+        await asyncio.sleep(0.01)
+    while scope["path"] not in ("/unread", "/later"):
+        part""",
 )
 
 
@@ -116,6 +121,20 @@ def test_an_answer_is_not_torn_by_what_was_left_unread(service: Callable[..., Se
     for _ in range(100):
         talker.sendall(b"4000\r\n" + bytes(0x4000) + b"\r\n")
     talker.sendall(b"0\r\n\r\n")
+    assert read_all(talker).endswith(b"1 0")
+    gone(app)
+
+
+def test_who_has_sent_more_than_was_read_is_not_kept_for_ever(service: Callable[..., Service]) -> None:
+    """An application answers without reading: hypercorn would wait for ever for room for the rest."""
+    app = service(of()).serves()
+    talker = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    head = b"POST /later HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    talker.sendall(head + b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
+    for _ in range(2):
+        assert ask(app.port) == "1 0", "by now it has come, more than is kept for an application"
+    (app.folder / "go").touch()
+    app.restart()
     assert read_all(talker).endswith(b"1 0")
     gone(app)
 

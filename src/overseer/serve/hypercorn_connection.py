@@ -267,6 +267,10 @@ class _Inbox(asyncio.Queue[Any]):
 
     is_last = False
 
+    def full(self) -> bool:
+        """Whether there is no room; for the last word there is, and for who waited with another."""
+        return super().full() and not self.is_last
+
     async def put(self, message: Any) -> None:
         """Wait until there is room. That a client has gone is known at once: what it had said is over, too.
 
@@ -274,8 +278,8 @@ class _Inbox(asyncio.Queue[Any]):
         """
         if message["type"].endswith(".disconnect"):
             self.is_last = True
-            while self.full():
-                self.get_nowait()
+            if not self.empty():
+                self.get_nowait()  # which wakes who waits for room
             self.put_nowait(message)
         elif not self.is_last:
             await super().put(message)
