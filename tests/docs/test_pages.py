@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -46,6 +47,13 @@ def test_every_page_is_reached(page: str) -> None:
         if other != page and any((path.parent / link).resolve() == target for link in linked):
             return
     raise AssertionError(f"nobody links to {page}")
+
+
+def test_every_extra_is_told() -> None:
+    """The README says of each what it brings, and of none that is not there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| (`[^|]*) \|", _prose("README.md"), re.MULTILINE)
+    assert sorted(re.findall(r"`([a-z0-9]+)`", " ".join(rows))) == sorted(project["optional-dependencies"])
 
 
 @pytest.mark.parametrize("page", PAGES)
