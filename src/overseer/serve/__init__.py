@@ -65,7 +65,8 @@ def asgi(
     `live` and `ready` are paths that a load balancer asks, answered beside the application: 200, and for
     `ready` 503 when the whole service stops; none without.
 
-    `server` is "uvicorn", "hypercorn" for HTTP/2, or "granian", on Linux, and `options` are its own. Raises
+    `server` is "uvicorn", "hypercorn" for HTTP/2, and HTTP/3 on an address of UDP, or "granian", on Linux;
+    `options` are its own. Raises
     `ConfigError` where it is not installed, or for an option that says where to listen.
     """
     if server not in _ASGI:
