@@ -177,9 +177,11 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service], source
 def who_is_here_may_ask(app: Service, count: int = 3) -> None:
     """Restart with so many connections: one is late, one has sent half a request, the others stay silent."""
     early = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(count)]
+    witness = Witness(app.port)
     until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
     early[1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-")
     app.restart()
+    witness.wait()
     until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
     early[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     answer = read_all(early[0])
@@ -189,6 +191,27 @@ def who_is_here_may_ask(app: Service, count: int = 3) -> None:
         assert read_all(silent) == b"", "it has said nothing for the whole linger"
     early[1].sendall(b"Length: 4\r\n\r\nbody")
     assert read_all(early[1]).endswith(b"1 4")
+
+
+class Witness:
+    """A client of a generation that knows when it drains: it answers for the last time.
+
+    The next generation answers before that, and the word to drain has to arrive.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+        self.connection.connect()
+
+    def wait(self) -> None:
+        """Ask until then."""
+        until(self._is_last_answer, "the generation drains")
+
+    def _is_last_answer(self) -> bool:
+        self.connection.request("GET", "/")
+        answer = self.connection.getresponse()
+        answer.read()
+        return answer.will_close
 
 
 def ask(port: int) -> str:

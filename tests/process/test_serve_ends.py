@@ -14,7 +14,7 @@ import trustme
 
 from overseer.serve.accepting import stop_accepting
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, STREAMS, UVLOOP, ask, read_all
+from tests.process.test_serve import ASGI, STREAMS, UVLOOP, Witness, ask, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_hypercorn import HYPERCORN
@@ -208,9 +208,10 @@ def test_requests_behind_one_another_are_all_answered(service: Callable[..., Ser
     """Only the last answer ends the connection, and says so."""
     app = service(of(source, linger=5)).serves()
     early = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    witness = Witness(app.port)
     until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
     app.restart()
-    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
+    witness.wait()
     post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
     early.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + post + post)
     answers = read_all(early).lower()

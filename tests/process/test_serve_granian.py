@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from tests.process.curls import Curl
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, Clients, ask, none_is_lost, read_all, who_is_here_may_ask
+from tests.process.test_serve import ASGI, Clients, Witness, ask, none_is_lost, read_all, who_is_here_may_ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,21 +69,18 @@ def test_who_knocks_is_the_next_ones(service: Callable[..., Service]) -> None:
     """Also while only the generation before has time for it."""
     get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     app = service(granian(100)).serves()
-    early = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(2)]
+    early = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    witness = Witness(app.port)
     until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
     app.restart()
-
-    def again(sock: socket.socket) -> bytes:
-        sock.sendall(get)
-        return sock.recv(1000)
-
-    until(lambda: b"connection: close" in again(early[0]), "generation 1 drains")
+    witness.wait()
     (next_one,) = app.pids(2)
     os.kill(next_one, signal.SIGSTOP)
     try:
         with socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) as knock:
             knock.sendall(get)
-            assert again(early[1]).endswith(b"1 0"), "it has had the time"
+            early.sendall(get)
+            assert early.recv(1000).endswith(b"1 0"), "it has had the time"
             os.kill(next_one, signal.SIGCONT)
             assert knock.recv(1000).endswith(b"2 0")
     finally:
@@ -160,10 +157,11 @@ def test_two_listeners_are_drained(service: Callable[..., Service], tmp_path: Pa
             sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         return [read_all(sock)[-3:] for sock in asked]
 
-    late, silent = fresh(), fresh()
+    late, silent, witness = fresh(), fresh(), Witness(app.port)
     until(lambda: answers() == [b"1 0"] * 2, "generation 1 answers")
     app.restart()
-    until(lambda: answers() == [b"2 0"] * 2, "generation 2 answers")
+    witness.wait()
+    assert answers() == [b"2 0"] * 2
     for sock in late:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = read_all(sock)
@@ -301,7 +299,7 @@ def test_the_backlog_of_a_listener_stays(service: Callable[..., Service]) -> Non
 
 def test_a_lifespan_that_does_not_start_is_a_failed_start(service: Callable[..., Service]) -> None:
     """The generation before serves on."""
-    app = service(granian()).serves()
+    app = service(granian(), ready_after=None).serves()
     app.write(granian().replace('told + ".complete"', 'told + ".failed"'))
     answer = app.ask("restart")
     assert answer["outcome"] == "failed"
