@@ -42,7 +42,7 @@ class Shared:
     def connect(self) -> socket.socket:
         """Be a client."""
         client = socket.socket(socket.AF_INET, self.kind)
-        client.settimeout(10)
+        client.settimeout(60)
         client.connect(self.sock.getsockname())
         return client
 

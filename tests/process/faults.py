@@ -29,7 +29,7 @@ BUILD = "BUILD_NUMBER"
 
 def serve(connection):
     with connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         with connection.makefile("rb") as lines:
             while lines.readline().strip():
                 pass

@@ -26,7 +26,7 @@ def notify(text, *fds):
 
 def serve(connection):
     with connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         asked = connection.recv(1000).split()
         if asked[:1] == [b"hold"]:
             connection.sendall(b"held\\n")

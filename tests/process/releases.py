@@ -26,7 +26,7 @@ BUILD = "BUILD_NUMBER"
 
 def serve(state, connection):
     with connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         words = connection.recv(1000).split()
         if words[:1] == [b"hold"]:
             connection.sendall(b"held\\n")

@@ -52,7 +52,7 @@ import overseer
 
 def serve(state, connection):
     with connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         words = connection.recv(1000).split()
         if words[:1] == [b"hold"]:  # answers when the client has sent another line
             connection.sendall(b"held\\n")

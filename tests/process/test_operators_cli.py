@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from tests.process.service import Service
 
-OFTEN = 3600.0
-"""Seconds between two looks of the source: in these tests only operators look."""
-
 
 @pytest.fixture
 def upgrading(tmp_path: Path) -> Iterator[Callable[..., Upgrading]]:

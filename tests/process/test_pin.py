@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.operators import begun, overseer
-from tests.process.releases import Upgrading
+from tests.process.releases import PROGRAM, Upgrading
 from tests.process.service import DEADLINE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+SELDOM = PROGRAM.replace('File("next.py")', 'File("next.py", interval=3600)')
+"""A program that looks for releases only when it starts, and when an operator has it look."""
+
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Upgrading]:
     """Start a self-upgrading program that does not outlive the test."""
-    with Upgrading(tmp_path) as started:
+    with Upgrading(tmp_path, program=SELDOM) as started:
         yield started.serves()
 
 
@@ -29,7 +32,7 @@ def test_a_pinned_release_stays_until_it_is_unpinned(app: Upgrading) -> None:
     """Over restarts of it and of the master; then what was passed over is taken."""
     first = app.public
     assert f"{first[:12]} is pinned" in overseer(app, "pin")
-    second = app.offer("2")
+    second = app.offer("2", text=SELDOM)
     assert f"{first[:12]} is pinned, and it is what runs" in overseer(app, "upgrade", status=1)
     app.restart()
     app.signal(signal.SIGKILL)
@@ -52,16 +55,16 @@ def test_a_version_that_is_to_come_can_be_pinned(app: Upgrading) -> None:
     """Every other one is passed over; what is pinned is what runs then, and what may be gone back to."""
     first = app.public
     assert "version 3 is pinned" in overseer(app, "pin", "3")
-    app.offer("2")
+    app.offer("2", text=SELDOM)
     assert "version 3 is pinned, and no other release is taken" in overseer(app, "upgrade", status=1)
     assert app.ledger["held"] == {}
-    third = app.offer("3")
+    third = app.offer("3", text=SELDOM)
     assert "is current" in overseer(app, "upgrade")
-    app.offer("4")
+    app.offer("4", text=SELDOM)
     assert "it is what runs" in overseer(app, "upgrade", status=1)
     assert "is pinned, and no other release is taken" in overseer(app, "rollback", status=1)
     overseer(app, "unpin")
-    app.upgraded(app.offer("4"))
+    app.upgraded(app.offer("4", text=SELDOM))
     assert first not in app.ledger["held"]
     assert third not in app.ledger["held"]
 
@@ -101,7 +104,7 @@ def test_nothing_is_pinned_while_another_release_is_on_trial(app: Upgrading) -> 
 def test_what_is_left_by_hand_is_held_whoever_ends_meanwhile(app: Upgrading) -> None:
     """The updater that was asked to go back is killed in the probation: the store remembers."""
     first = app.public
-    app.upgraded(second := app.offer("2"))
+    app.upgraded(second := app.offer("2", text=SELDOM))
     with begun(app, "rollback") as operator:
         until(lambda: app.ledger["trial"], "the way back has begun")
         assert app.ledger["trial"]["leaves"] == second
