@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -10,15 +11,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+BAR = r"\|"
+"""What a bar is in a cell of a table, in code, too."""
+
+
 def commands(group: click.Group, name: str) -> Iterator[str]:
     """Yield Markdown for every command of a group, and of the groups in it."""
     for called, command, context in each_command(group, name):
         usage = " ".join(command.collect_usage_pieces(context))
         yield f"### `{called} {usage}`"
         yield ""
-        yield " ".join((command.help or "").split())
-        yield ""
+        yield from paragraphs(command.help or "")
         yield from options(command, context)
+
+
+def paragraphs(told: str) -> Iterator[str]:
+    """Yield the paragraphs of a help; what must not be filled, behind a backspace, is an example."""
+    for part in re.split(r"\n\s*\n", told.strip()):
+        if part.startswith("\b"):
+            yield from (f"    {line.strip()}" for line in part.splitlines()[1:])
+        else:
+            yield " ".join(part.split())
+        yield ""
 
 
 def each_command(group: click.Group, name: str) -> Iterator[tuple[str, click.Command, click.Context]]:
@@ -47,5 +61,6 @@ def options(command: click.Command, context: click.Context) -> Iterator[str]:
         yield "| option | meaning |"
         yield "|---|---|"
         for option, text in found:
-            yield f"| `{option}` | {' '.join(text.split()).replace('|', '&#124;')} |"
+            cells = (f"`{option}`", " ".join(text.split()))
+            yield " | ".join(["", *(cell.replace("|", BAR) for cell in cells), ""]).strip()
         yield ""

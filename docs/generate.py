@@ -70,11 +70,7 @@ def options() -> Iterator[str]:
         assert field.value is not None
         name, kind = ast.unparse(field.target), ast.unparse(field.annotation)
         cells = (f"`{name}`", f"`{kind}`", f"`{_default(ast.unparse(field.value))}`", meaning)
-        yield " | ".join(["", *(cell.replace("|", BAR) for cell in cells), ""]).strip()
-
-
-BAR = r"\|"
-"""What a bar is in a cell of a table."""
+        yield " | ".join(["", *(cell.replace("|", command_line.BAR) for cell in cells), ""]).strip()
 
 
 def _default(source: str) -> str:

@@ -79,7 +79,7 @@ class Config:
     ready_after: float | None = 1.0
     """Seconds alive that count as ready when the program says nothing; None: only `state.ready()` counts."""
     ready_timeout: float = 60.0
-    """How long a generation may take to say hello, and again to become ready, before it is given up."""
+    """How long a generation may take to reach `overseer.run`, and then to be ready, before it is given up."""
     probation: float = 30.0
     """How long a new release has to serve before it is the current one; until then it can be rolled back."""
     watchdog: float = inf

@@ -136,7 +136,8 @@ In COMMAND, {fd:NAME}, {port:NAME} and {host:NAME} stand for a listener.
 A restart (SIGUSR2, or overseer restart) starts the next generation beside the old one, waits until it is
 ready, and only then asks the old one to drain.
 
-Every option may stand in overseer.toml, or under [tool.overseer] in pyproject.toml, with _ for -."""
+Every option may stand in overseer.toml, or under [tool.overseer] in pyproject.toml, with _ for -. What
+may be given several times is a list there: addresses, env_files, clean_exits. So is command."""
 
 run = click.Command(
     "run",

@@ -95,7 +95,7 @@ CMD {words}
 """
 
 
-@click.command(short_help="A configuration for systemd, supervisor, runit, docker.")
+@click.command(short_help="A configuration for systemd, supervisor, runit, s6, docker.")
 @click.option(
     "--for",
     "manager",

@@ -66,8 +66,8 @@ def asgi(
     `ready` 503 when the whole service stops; none without.
 
     `server` is "uvicorn", "hypercorn" for HTTP/2, and HTTP/3 on an address of UDP, or "granian", on Linux;
-    `options` are its own. Raises
-    `ConfigError` where it is not installed, or for an option that says where to listen.
+    `options` are its own. Raises `ConfigError` where it is not installed, or for an option that says where to
+    listen.
     """
     if server not in _ASGI:
         raise ConfigError("server", f"is {server!r}; overseer serves ASGI with {', '.join(_ASGI)}")
