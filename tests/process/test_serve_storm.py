@@ -92,6 +92,4 @@ def test_no_client_notices_a_restart(
     assert report.failed == 0, report
     assert report.ok > 0
     for kind in lasting:
-        # granian tells those of HTTP/2 when a linger is over, and some restarts have come meanwhile
-        often = 1 if source is GRANIAN and isinstance(kind, Http2) else count
-        assert report.apart[kind.label]["told to leave"] >= often
+        assert report.apart[kind.label]["told to leave"] >= count
