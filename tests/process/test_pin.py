@@ -60,6 +60,7 @@ def test_a_version_that_is_to_come_can_be_pinned(app: Upgrading) -> None:
     assert app.ledger["held"] == {}
     third = app.offer("3", text=SELDOM)
     assert "is current" in overseer(app, "upgrade")
+    assert "there is nothing newer; version 3 is pinned" in overseer(app, "upgrade"), "it has looked"
     app.offer("4", text=SELDOM)
     assert "it is what runs" in overseer(app, "upgrade", status=1)
     assert "is pinned, and no other release is taken" in overseer(app, "rollback", status=1)
