@@ -53,26 +53,39 @@ def test_the_name_is_that_of_the_script() -> None:
 def test_supervisor_takes_its_section() -> None:
     """Which is an INI file with % doubled."""
     parser = configparser.RawConfigParser()
-    parser.read_string(printed("unit", "--for", "supervisor", "--user", "app", "--", "sh", "-c", "echo 100%"))
+    words = ("--user", "app", "--directory", "/srv/100%", "--", "sh", "-c", "echo 100%")
+    parser.read_string(printed("unit", "--for", "supervisor", *words))
     section = parser["program:sh"]
     assert section["command"].endswith("sh -c 'echo 100%%'")
     assert section["user"] == "app"
+    assert section["directory"] == "/srv/100%%"
 
 
-@pytest.mark.parametrize(("manager", "tool"), [("runit", "chpst -u app"), ("s6", "s6-setuidgid app")])
+@pytest.mark.parametrize(("manager", "tool"), [("runit", "chpst"), ("s6", "s6-setuidgid")])
 def test_runit_and_s6_take_a_script(tmp_path: Path, manager: str, tool: str) -> None:
-    """A shell can read it, and it becomes the program."""
-    script = tmp_path / "run"
-    script.write_text(printed("unit", "--for", manager, "--user", "app", "--", "sh", "-c", "echo hello"))
-    subprocess.run(["sh", "-n", str(script)], check=True)
-    assert f"exec {tool} " in script.read_text()
+    """It becomes the program, from its folder, and the user may write where the control socket is put."""
+    here, script = tmp_path / "a folder", tmp_path / "run"
+    here.mkdir()
+    words = ("--user", "app", "--directory", str(here), "--", "sh", "-c", "echo hello")
+    text = printed("unit", "--for", manager, *words)
+    script.write_text(text.replace("/run/sh", str(tmp_path / "control")))
+    for name in ("chown", tool):  # in place of tools that only root may use: they say what they are told
+        (tmp_path / name).write_text('#!/bin/sh\necho "${0##*/} in ${PWD##*/}:" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", script], env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    program = f"{'-u ' if tool == 'chpst' else ''}app {shutil.which('sh')} -c echo hello"
+    assert done.stdout.splitlines() == [
+        f"chown in a folder: app {tmp_path}/control",
+        f"{tool} in a folder: {program}",
+    ]
 
 
 def test_a_container_has_it_as_its_first_process() -> None:
     """Without a shell between, which would not pass signals on."""
-    lines = printed("unit", "--for", "docker", "--", "sh", "-c", "echo hello").splitlines()
+    lines = printed("unit", "--for", "docker", "--", "sh", "-c", 'echo "hello\\n"').splitlines()
     (command,) = (line.removeprefix("CMD ") for line in lines if line.startswith("CMD "))
-    assert json.loads(command)[1:] == ["-c", "echo hello"]
+    assert json.loads(command)[1:] == ["-c", 'echo "hello\\n"']
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -79,12 +80,12 @@ redirect_stderr=true
 
 _RUNIT = """\
 #!/bin/sh
-# {directory}/run of a runit service, or of s6: it stays one process with one PID.
+# The program `run` of a runit service, or of s6: it stays one process with one PID.
 exec 2>&1
 cd {directory} || exit 1
 export RUNTIME_DIRECTORY=/run/{name}
 mkdir -p "$RUNTIME_DIRECTORY"
-exec {chpst}{command}
+{chown}exec {chpst}{command}
 """
 
 _DOCKER = """\
@@ -133,19 +134,29 @@ def unit(  # noqa: PLR0917 - as click calls it
     first = command[0] if "/" not in command[0] else os.path.abspath(command[0])
     words = [_found(first), *command[1:]]
     overseer = os.path.join(os.path.dirname(sys.executable), "overseer")
-    told = {"name": name, "directory": directory, "patience": str(patience), "overseer": overseer}
+    told = {
+        "name": name,
+        "directory": directory,
+        "patience": str(patience),
+        "overseer": _for_systemd(overseer),
+    }
     match manager:
         case "systemd":
             who = f"User={user}\n" if user else "DynamicUser=yes\n"
+            told["directory"] = directory.replace("%", "%%")
             text = _SYSTEMD.format(user=who, command=" ".join(map(_for_systemd, words)), **told)
         case "supervisor":
             who = f"user={user}\n" if user else ""
+            told["directory"] = directory.replace("%", "%%")
             text = _SUPERVISOR.format(user=who, command=shlex.join(words).replace("%", "%%"), **told)
         case "docker":
-            text = _DOCKER.format(words="[" + ", ".join(f'"{word}"' for word in words) + "]", **told)
+            text = _DOCKER.format(words=json.dumps(words), **told)
         case _:
-            who = f"{'s6-setuidgid' if manager == 's6' else 'chpst -u'} {shlex.quote(user)} " if user else ""
-            text = _RUNIT.format(chpst=who, command=shlex.join(words), **told)
+            tool = "s6-setuidgid" if manager == "s6" else "chpst -u"
+            who = f"{tool} {shlex.quote(user)} " if user else ""
+            own = f'chown {shlex.quote(user)} "$RUNTIME_DIRECTORY"\n' if user else ""
+            told["directory"] = shlex.quote(directory)
+            text = _RUNIT.format(chpst=who, chown=own, command=shlex.join(words), **told)
     click.echo(text, nl=False)
 
 
