@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 from contextlib import suppress
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from overseer.cli.run import run
+from overseer.config import Config
 from overseer.errors import ConfigError
 from overseer.foreign import envfile
-from overseer.foreign.document import KNOWN, Document, find
+from overseer.foreign.document import KNOWN, NOT_IN_A_FILE, Document, find
 from overseer.foreign.options import Options
 from overseer.foreign.placeholders import fill, names
 from overseer.foreign.run import options_of
@@ -46,6 +50,22 @@ def test_a_file_has_the_options_by_their_names() -> None:
     options = options_of(Document("overseer.toml", FILE), {})
     assert (options.name, options.workers, options.drain_signal) == ("shop", 2, signal.SIGQUIT)
     assert options.settings().foreign.stop_signal == signal.SIGQUIT
+
+
+def test_a_file_can_say_never_as_the_command_line_can() -> None:
+    """TOML has no word for None."""
+    given = {"command": ("server",)}
+    for told, meant in (("'never'", math.inf), ("inf", math.inf), ("2", 2)):
+        options = options_of(Document("overseer.toml", f"ready_after = {told}"), given)
+        assert options.settings().policy.ready_after == meant
+
+
+def test_every_option_of_a_program_is_one_of_a_command_but_those_about_releases() -> None:
+    """In the file and on the command line: none is forgotten."""
+    absent = {field.name for field in fields(Config)} - {*KNOWN}
+    assert absent == NOT_IN_A_FILE
+    offered = {parameter.name for parameter in run.params} | {"addresses"}
+    assert offered - {"config"} == {*KNOWN}
 
 
 def test_the_command_line_goes_first() -> None:
@@ -82,6 +102,8 @@ def test_a_part_of_pyproject_toml_will_do(tmp_path: Path, monkeypatch: pytest.Mo
         ("[workers]\nx = 1", "overseer.toml, line 1: workers: {'x': 1} is not a whole number"),
         ("ready = 'soon'", "overseer.toml, line 1: ready: 'soon' is neither alive nor notify"),
         ("name = 'a/b'", "overseer.toml, line 1: name: 'a/b' is no name"),
+        ("fetcher = 'https://x'", "overseer.toml, line 1: fetcher: is about releases, which are for a"),
+        ("clean_exits = [true]", "overseer.toml, line 1: clean_exits: [True] is not a list of whole"),
         ("addresses = 3", "overseer.toml, line 1: addresses: 3 is not a list of texts"),
         (
             "addresses = ['127.0.0.1:0', 8000]",

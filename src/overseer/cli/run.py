@@ -17,7 +17,6 @@ from overseer.foreign.options import Options
 from overseer.foreign.run import option_of, play
 
 _NO_OPTION = frozenset({"command", "addresses"})
-_HIDDEN = frozenset({"required"})
 
 
 def _sentences() -> dict[str, str]:
@@ -62,7 +61,7 @@ def _options() -> list[click.Parameter]:
             flag, how = f"--{option_of(name)}", _kind(name, default)
             if how.get("is_flag") and not name.startswith("no_"):
                 flag += f"/--no-{option_of(name)}"
-            how = {"help": sentences[name].replace("`", ""), "default": None, "hidden": name in _HIDDEN} | how
+            how = {"help": sentences[name].replace("`", ""), "default": None} | how
             short = ["-n"] if name == "name" else []  # as for the other commands
             made.append(click.Option([*short, flag, name], **how))
     return list(made)

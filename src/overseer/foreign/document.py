@@ -17,10 +17,8 @@ from typing import Any
 from overseer.errors import ConfigError
 from overseer.foreign.options import Options
 
-NOT_IN_A_FILE = frozenset(
+_ABOUT_RELEASES = frozenset(
     [
-        "program",
-        "required",
         "pre_upgrade",
         "fetcher",
         "trust",
@@ -30,7 +28,10 @@ NOT_IN_A_FILE = frozenset(
         "no_restart_after_fetch",
     ]
 )
-"""Fields of `Config` that are no data, or that are about releases, which a foreign program has not."""
+"""Fields of `Config` that are about releases, which a foreign program has not."""
+
+NOT_IN_A_FILE = _ABOUT_RELEASES | {"program", "required"}
+"""And those that are about a program that can be called; `overseer run` never goes on without a master."""
 
 KNOWN = tuple(field.name for field in fields(Options) if field.name not in NOT_IN_A_FILE)
 """What may be asked for, in a file and on the command line."""
@@ -53,10 +54,15 @@ class Document:
         self._lines = _lines(text, table)
         self.values: dict[str, Any] = dict(found) if isinstance(found, dict) else {}
         for key in self.values:
+            if key in _ABOUT_RELEASES:
+                why = "is about releases, which are for a program that calls overseer.run"
+                raise ConfigError(self.place(key), why)
             if key not in KNOWN:
                 near = difflib.get_close_matches(key, KNOWN, n=1)
                 meant = f"; was {near[0]} meant?" if near else ""
                 raise ConfigError(self.place(key), f"is no option{meant}")
+        if self.values.get("ready_after") == "never":  # as on the command line; TOML has no None
+            self.values["ready_after"] = None
         for key in SIGNALS & self.values.keys():
             self.values[key] = signal_number(self.place(key), self.values[key])
 

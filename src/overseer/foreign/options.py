@@ -86,7 +86,7 @@ class Options(Config):
                     "ready_url", f"{self.ready_url!r} is neither http://HOST:PORT/PATH nor tcp://HOST:PORT"
                 )
         numbers = self.clean_exits
-        if not isinstance(numbers, list | tuple) or not all(isinstance(number, int) for number in numbers):
+        if not isinstance(numbers, list | tuple) or not all(type(number) is int for number in numbers):
             raise ConfigError("clean_exits", f"{self.clean_exits!r} is not a list of whole numbers")
         for text in (*self.command, self.ready_url):
             check(text, self.listens_on)
