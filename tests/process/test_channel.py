@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import re
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,6 @@ from tests.process.programs import raw
 from tests.process.service import DEADLINE, ECHO, until
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from tests.process.service import Service
@@ -178,6 +178,58 @@ def test_a_caller_may_send_anything(service: Callable[..., Service]) -> None:
         with caller.makefile() as lines:
             answers = [json.loads(lines.readline())["type"] for _ in range(4)]
     assert answers == ["error", "error", "error", "status"]
+
+
+def test_a_line_without_end_is_one_error(service: Callable[..., Service]) -> None:
+    """Others are answered while it comes, and so is what comes behind it."""
+    app = service().serves()
+    with app.call() as caller:
+        caller.settimeout(DEADLINE)
+        for _ in range(100):
+            caller.sendall(bytes(1 << 16))
+        assert app.status()["pid"] == app.pid
+        caller.sendall(b'\n{"type":"status"}\n')
+        with caller.makefile() as lines:
+            answers = [json.loads(lines.readline()) for _ in range(2)]
+    assert [answer["type"] for answer in answers] == ["error", "status"]
+    assert "a word of more than 262144 bytes" in answers[0]["reason"]
+
+
+WISHES = [
+    *(b'{"type":"%s"}' % kind for kind in (b"restart", b"status", b"fetch", b"unpin", b"reexec", b"pin")),
+    b'{"type":"events","after":3,"follow":true}',
+    b'{"type":"hold","release":"3fb2"}',
+    b'{"type":"rollback","release":["3fb2"]}',
+    b'{"type":"ready"}',
+    b'{"type":"staged","release":"3fb2","argv":["/bin/sh"]}',
+    b"null",
+    b"",
+]
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(3), *(pytest.param(s, marks=pytest.mark.long) for s in range(3, 40))]
+)
+def test_wishes_bent_by_chance_do_no_harm(service: Callable[..., Service], seed: int) -> None:
+    """Real requests with bytes changed, cut out and doubled, descriptors with them, and no end of them."""
+    app = service().serves()
+    chance = random.Random(seed)
+    for _ in range(20):
+        with app.call() as caller, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(30):
+                word = bytearray(chance.choice(WISHES))
+                for _ in range(chance.choice([0, 0, 1, 3])):
+                    at = chance.randrange(len(word) + 1)
+                    word[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+                word += chance.choice([b"\n", b"\n", b"\n", b"", b"\n\n"])
+                if word and chance.random() < 0.2:
+                    socket.send_fds(caller, [word], [caller.fileno()] * chance.randrange(1, 9))
+                else:
+                    caller.sendall(word)
+    until(lambda: app.ask("restart")["outcome"] == "done", "an honest operator is heard")
+    assert app.status()["pid"] == app.pid
+    assert app.knock()[0] > 1
+    assert "Traceback" not in app.log
 
 
 def test_a_caller_that_never_listens_is_dropped(service: Callable[..., Service]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import socket
 import ssl
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from overseer.serve.accepting import stop_accepting
 from tests.process.service import DEADLINE, Service, until
@@ -249,3 +252,73 @@ def test_who_reads_slowly_reads_to_the_end(service: Callable[..., Service], sour
     answer = read_all(slow)
     assert len(answer) > BIG
     assert answer.endswith(b"x1 0")
+
+
+TASK = """
+    if scope["path"] == "/task":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+        await send({"type": "http.response.body", "body": b"!"})
+        print("task begun", flush=True)
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+        print("task done", flush=True)
+        return
+    body = b""
+"""
+"""A background task, as Starlette has them: what an application does behind its answer."""
+
+
+@pytest.mark.parametrize(
+    "source", [ASGI, UVLOOP, HYPERCORN, GRANIAN], ids=["asgi", "uvloop", "hypercorn", "granian"]
+)
+@pytest.mark.parametrize("stays", [True, False], ids=["client stays", "client goes"])
+def test_a_background_task_is_awaited(
+    service: Callable[..., Service],
+    source: str,
+    stays: bool,  # noqa: FBT001
+) -> None:
+    """Though its answer was given long ago, and before the lifespan ends."""
+    text = source.replace('    body = b""\n', TASK.lstrip("\n"), 1).replace(
+        "import asyncio", "import asyncio, os"
+    )
+    app = service(of(text, linger=0.2)).serves()
+    sock = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    sock.sendall(b"GET /task HTTP/1.1\r\nHost: x\r\n\r\n")
+    until(lambda: sock.recv(1000).endswith(b"!"), "it is answered")
+    app.said("task begun")
+    if not stays:
+        sock.close()
+    silent = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    until(lambda: ask(app.port).startswith("1"), "generation 1 answers")
+    app.restart()
+    assert read_all(silent) == b"", "the linger is over"
+    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
+    assert "lifespan.shutdown" not in app.out
+    (app.folder / "go").touch()
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+    told = [line for line in app.out.splitlines() if line.startswith(("task", "lifespan.shutdown"))]
+    assert told == ["task begun", "task done", "lifespan.shutdown"]
+    sock.close()
+    assert "Traceback" not in app.log
+
+
+@pytest.mark.parametrize(
+    "source",
+    [ASGI, UVLOOP, AIOHTTP, HYPERCORN, GRANIAN],
+    ids=["asgi", "uvloop", "aiohttp", "hypercorn", "granian"],
+)
+def test_websockets_are_not_all_closed_at_once(service: Callable[..., Service], source: str) -> None:
+    """Over so long a spread the first has been told to leave while others still talk."""
+    app = service(of(source, linger=0.1).replace("spread=0.1", "spread=15"), terminate_timeout=60).serves()
+    with contextlib.ExitStack() as talking:
+        url = f"ws://127.0.0.1:{app.port}/ws"
+        talks = [talking.enter_context(connect(url)) for _ in range(20)]
+        app.restart()
+        until(lambda: any(talk.protocol.close_rcvd for talk in talks), "the first is told to leave")
+        answered = 0
+        for talk in talks:
+            with contextlib.suppress(ConnectionClosed):
+                talk.send("still there")
+                answered += talk.recv(timeout=DEADLINE) == "still there"
+        assert answered > 0
+    app.logged(r"generation 1 .* left after .*: exit status 0")

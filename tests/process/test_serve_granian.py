@@ -201,10 +201,18 @@ class Two:
 
     def ask(self) -> bytes:
         """Ask, and return the answer."""
+        self.begin("/")
+        return self.finish()
+
+    def begin(self, path: str) -> None:
+        """Ask."""
         stream = self.spelling.get_next_available_stream_id()
-        fields = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "x")]
+        fields = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "x")]
         self.spelling.send_headers(stream, fields, end_stream=True)
         self.sock.sendall(self.spelling.data_to_send())
+
+    def finish(self) -> bytes:
+        """Return the answer, or what is still to come of it."""
         found = b""
         while (frame := self.hear()) is not None:
             found += frame.data if isinstance(frame, DataFrame) else b""
@@ -221,6 +229,18 @@ def test_who_speaks_http_2_is_told_in_its_own_words(service: Callable[..., Servi
     app.restart()
     until(lambda: client.hear() is None, "the end")
     assert client.last == [2**31 - 1, 1]
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+
+
+def test_a_stream_of_events_over_http_2_ends_between_two_of_them(service: Callable[..., Service]) -> None:
+    """As a whole one, so that its client comes back."""
+    app = service(granian()).serves()
+    client = Two(app.port)
+    client.begin("/events")
+    until(lambda: isinstance(client.hear(), DataFrame), "the stream has begun")
+    app.restart()
+    assert client.finish().endswith(b"\n\n")
+    until(lambda: client.hear() is None, "the end")
     app.logged(r"generation 1 .* left after .*: exit status 0")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,6 +64,26 @@ def test_nothing_else_is_cut(kind: str, drains: bool) -> None:  # noqa: FBT001
     app = Events(kind, [b"1\n\n", b"2\n\n"])
     assert sent(app, drains=drains) == [b"1\n\n", b"2\n\n"]
     assert app.closed == 1
+
+
+def test_servers_are_imported_only_when_they_are_used() -> None:
+    """And whoever serves without any of them pays for none."""
+    script = """
+import sys
+import overseer
+assert not {"asyncio", "ssl"} & sys.modules.keys()
+overseer.serve.asgi, overseer.serve.wsgi, overseer.serve.grpc
+print(*sorted({"uvicorn", "hypercorn", "granian", "cheroot", "aiohttp", "grpclib"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+def test_a_linger_is_five_seconds_unless_one_says_otherwise() -> None:
+    """For each adapter that has one."""
+    serve = overseer.serve
+    for adapter in (serve.asgi, serve.wsgi, serve.aiohttp, serve.grpc):
+        assert inspect.signature(adapter).parameters["linger"].default == 5
 
 
 def test_what_is_not_installed_is_told_with_what_brings_it() -> None:
