@@ -20,6 +20,7 @@ from tests.process.service import DEADLINE, Service, until
 from tests.process.test_serve import ASGI, STREAMS, UVLOOP, Witness, ask, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_granian import GRANIAN
+from tests.process.test_serve_grpc import GRPC
 from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
 
@@ -44,6 +45,11 @@ def of(source: str, *, linger: float, pem: str = "") -> str:
         source = source.replace("\n    await overseer", CONTEXT.format(pem=pem) + "1\n    await overseer")
         source = source.replace("import asyncio", "import asyncio, ssl").replace(
             "r, state", "r, state, ssl=tls"
+        )
+    elif pem and source is GRPC:
+        source = source.replace("\n    await overseer", CONTEXT.format(pem=pem) + "1\n    await overseer")
+        source = source.replace("import os", "import os, ssl").replace(
+            "linger=1", "linger=1, ssl_context=tls"
         )
     elif pem and source is HYPERCORN:
         source = source.replace("linger=LINGER", f"linger=LINGER, certfile={pem!r}, keyfile={pem!r}")
@@ -88,8 +94,8 @@ def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path:
 
 @pytest.mark.parametrize(
     "source",
-    [ASGI, UVLOOP, AIOHTTP, STREAMS, HYPERCORN, GRANIAN],
-    ids=["asgi", "uvloop", "aiohttp", "streams", "hypercorn", "granian"],
+    [ASGI, UVLOOP, AIOHTTP, STREAMS, HYPERCORN, GRANIAN, GRPC],
+    ids=["asgi", "uvloop", "aiohttp", "streams", "hypercorn", "granian", "grpc"],
 )
 def test_a_restart_renews_the_certificate(
     service: Callable[..., Service], tmp_path: Path, source: str
