@@ -110,6 +110,20 @@ if __name__ == "__main__":
     overseer.run(program, **OPTIONS)
 """
 
+KEPT = STANDARD.replace(
+    'BaseHTTPRequestHandler):\n    def do_GET(self):\n        text = b"%d 0" % program.generation',
+    """BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.do_GET()
+
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        text = b"%d %d" % (program.generation, len(body))""",
+).replace("server, state)", "server, state, linger=LINGER)")
+"""The same, of whose handler connections are kept."""
+
 
 class Clients:
     """Threads that ask again and again over connections that are kept, each with a pause of its own."""
@@ -157,7 +171,9 @@ def none_is_lost(app: Service, clients: Clients) -> None:
     assert clients.answers > 250
 
 
-@pytest.mark.parametrize("source", [ASGI, UVLOOP, STANDARD], ids=["asgi", "uvloop", "socketserver"])
+@pytest.mark.parametrize(
+    "source", [ASGI, UVLOOP, STANDARD, KEPT], ids=["asgi", "uvloop", "socketserver", "kept"]
+)
 def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service], source: str) -> None:
     """Whether the next one comes at once or after a pause."""
     app = service(source.replace("LINGER", "2")).serves()
@@ -172,6 +188,18 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service], source
     who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     assert app.out.count("lifespan.shutdown") == 1
+
+
+def test_handlers_of_http_server_let_who_has_connected_ask(service: Callable[..., Service]) -> None:
+    """And leave who stays silent, whatever version of HTTP they speak."""
+    app = service(KEPT.replace("LINGER", "1")).serves()
+    rests = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+    rests.request("GET", "/")
+    assert rests.getresponse().read() == b"1 0"
+    who_is_here_may_ask(app)
+    assert read_all(rests.sock) == b""
+    app.logged(r"generation 1 .* left after .*: exit status 0")
+    assert "Traceback" not in app.log
 
 
 def who_is_here_may_ask(app: Service, count: int = 3) -> None:

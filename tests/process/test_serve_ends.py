@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from overseer.serve.accepting import stop_accepting
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, STREAMS, UVLOOP, Witness, ask, read_all
+from tests.process.test_serve import ASGI, KEPT, STREAMS, UVLOOP, Witness, ask, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_grpc import GRPC
@@ -210,8 +210,8 @@ def test_a_websocket_ends_when_both_have_said_so(service: Callable[..., Service]
 
 @pytest.mark.parametrize(
     "source",
-    [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN, GRANIAN],
-    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian"],
+    [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN, GRANIAN, KEPT],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian", "http.server"],
 )
 def test_requests_behind_one_another_are_all_answered(service: Callable[..., Service], source: str) -> None:
     """Only the last answer ends the connection, and says so."""

@@ -21,7 +21,7 @@ from bench.load import (
     WebSocket,
 )
 
-from tests.process.test_serve import ASGI, UVLOOP
+from tests.process.test_serve import ASGI, KEPT, UVLOOP
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_hypercorn import HYPERCORN
@@ -58,8 +58,9 @@ SHARES = {HYPERCORN: 1 / 3}
         (AIOHTTP, LASTING),
         (HYPERCORN, EVERY),
         (GRANIAN, EVERY),
+        (KEPT, ()),
     ],
-    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian"],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian", "http.server"],
 )
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
 def test_no_client_notices_a_restart(

@@ -82,7 +82,7 @@ print(*sorted({"uvicorn", "hypercorn", "granian", "cheroot", "aiohttp", "grpclib
 def test_a_linger_is_five_seconds_unless_one_says_otherwise() -> None:
     """For each adapter that has one."""
     serve = overseer.serve
-    for adapter in (serve.asgi, serve.wsgi, serve.aiohttp, serve.grpc):
+    for adapter in (serve.asgi, serve.wsgi, serve.aiohttp, serve.grpc, serve.socketserver):
         assert inspect.signature(adapter).parameters["linger"].default == 5
 
 

@@ -174,12 +174,14 @@ async def asyncio(
     await serve_streams(handler, state, options)
 
 
-def socketserver(server: standard.BaseServer, state: State) -> None:
+def socketserver(server: standard.BaseServer, state: State, *, linger: float = LINGER) -> None:
     """Serve with a server of the standard library, `http.server` too, that was made without binding.
 
     It is given the listener; while the program drains it accepts no more, and what it has begun is finished:
-    threads are waited for, also those that it would leave behind (`daemon_threads`).
+    threads are waited for, also those that it would leave behind (`daemon_threads`). Handlers of
+    `http.server` say `Connection: close` then, and leave a connection without a request after `linger`
+    seconds, if nothing has come on it.
     """
     from overseer.serve.with_standard import serve_standard  # noqa: PLC0415
 
-    serve_standard(server, state)
+    serve_standard(server, state, linger=linger)
