@@ -50,6 +50,39 @@ def test_the_name_is_that_of_the_script() -> None:
     assert CliRunner().invoke(cli, ["unit", "--name", "a/b", "--", "nginx"]).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("toml", "words", "patience"),
+    [
+        ("", ["--", "nginx"], 45),
+        ("", ["--", "overseer", "run", "--", "nginx"], 45),
+        ("", ["--", "/opt/bin/overseer", "run", "--terminate-timeout", "299.5", "--", "nginx"], 315),
+        ("terminate_timeout = 100", ["--", "overseer", "run", "--", "nginx"], 115),
+        ("terminate_timeout = 100", ["--patience", "7", "--", "overseer", "run", "--", "nginx"], 7),
+        ("terminate_timeout = inf", ["--", "overseer", "run", "--", "nginx"], 604_815),
+        ("terminate_timeout = 100", ["--", "nginx"], 45),
+    ],
+)
+def test_a_stop_is_given_the_time_that_draining_may_take(
+    tmp_path: Path, toml: str, words: list[str], patience: int
+) -> None:
+    """A manager that kills before the master does would cut what is still being answered."""
+    (tmp_path / "overseer.toml").write_text(toml)
+    assert f"TimeoutStopSec={patience}\n" in printed("unit", "--directory", str(tmp_path), *words)
+
+
+def test_the_options_of_overseer_run_are_checked(tmp_path: Path) -> None:
+    """A unit that would not start is not printed; the name that was said is the unit's."""
+    run = ["unit", "--directory", str(tmp_path), "--", "overseer", "run"]
+    assert "Description=web under" in printed(*run, "--name", "web", "--", "nginx")
+    assert "Description=nginx under" in printed(*run, "--", "nginx")
+    (tmp_path / "overseer.toml").write_text("\nterminate_timeout = -1\n")
+    for wrong in (["--", "nginx"], ["--frobnicate", "--", "nginx"]):
+        done = CliRunner().invoke(cli, [*run, *wrong])
+        assert done.exit_code == 2
+        assert ("line 2: terminate_timeout" in done.output) == (wrong[0] == "--")
+        assert ("No such option" in done.output) == (wrong[0] != "--")
+
+
 def test_supervisor_takes_its_section() -> None:
     """Which is an INI file with % doubled."""
     parser = configparser.RawConfigParser()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from overseer.cli.completion import files, folders
 from overseer.config import Config
 from overseer.errors import AddressError, ConfigError, OverseerError
-from overseer.foreign.document import KNOWN, SIGNALS, signal_number
+from overseer.foreign.document import KNOWN, SIGNALS, find, signal_number
 from overseer.foreign.options import Options
-from overseer.foreign.run import option_of, play
+from overseer.foreign.run import option_of, options_of, play
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NO_OPTION = frozenset({"command", "addresses"})
 
@@ -105,7 +108,8 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 """Options that their defaults do not tell."""
 
 
-def _play(config: str | None, command: tuple[str, ...], address: tuple[str, ...], **given: Any) -> None:
+def _chosen(command: tuple[str, ...], address: tuple[str, ...], **given: Any) -> dict[str, Any]:
+    """Return what the command line says, by the names of the fields."""
     chosen = {name: told for name, told in given.items() if told is not None and told != ()}
     if command:
         chosen["command"] = command
@@ -113,8 +117,22 @@ def _play(config: str | None, command: tuple[str, ...], address: tuple[str, ...]
         chosen["addresses"] = address
     if chosen.get("ready_after") == "never":
         chosen["ready_after"] = None
+    return chosen
+
+
+def options_in(folder: str, words: Sequence[str]) -> Options:
+    """Return the options with which `overseer run WORDS` would run in `folder`. Raises `ConfigError`."""
     try:
-        play(config or "", chosen)
+        told = run.make_context("run", list(words)).params
+    except click.UsageError as error:
+        raise ConfigError("overseer run", error.format_message()) from None
+    config = told.pop("config")
+    return options_of(find(config or "", folder), _chosen(**told))
+
+
+def _play(config: str | None, **told: Any) -> None:
+    try:
+        play(config or "", _chosen(**told))
     except OverseerError as error:
         sys.stderr.write(f"overseer: error: {error}\n")
         raise SystemExit(

@@ -6,12 +6,21 @@ import json
 import os
 import shlex
 import sys
+from math import ceil
+from typing import TYPE_CHECKING
 
 import click
 
 from overseer import places
 from overseer.cli.completion import files, folders
+from overseer.cli.run import options_in
 from overseer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from overseer.foreign.options import Options
+
+_PATIENCE, _MORE, _MOST = 45, 15, 7 * 86400
+"""Seconds for a stop: at least, beyond what a generation has for draining, and if that is for ever."""
 
 _SYSTEMD = """\
 [Unit]
@@ -112,25 +121,31 @@ CMD {words}
 )
 @click.option(
     "--patience",
-    default=45,
-    show_default=True,
+    type=int,
     metavar="SECONDS",
-    help="How long a stop may take; more than terminate_timeout.",
+    help="How long a stop may take; default: 45, or 15 more than the terminate timeout of overseer run.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=files)
 def unit(  # noqa: PLR0917 - as click calls it
-    manager: str, name: str, user: str, directory: str, patience: int, command: tuple[str, ...]
+    manager: str, name: str, user: str, directory: str, patience: int | None, command: tuple[str, ...]
 ) -> None:
     """Print the configuration of a service manager that runs COMMAND, a program that calls overseer.run.
 
-    For a program that does not, COMMAND is `overseer run -- ...`. Save what is printed where the manager
-    looks for it; for systemd that is /etc/systemd/system/NAME.service.
+    For a program that does not, COMMAND is `overseer run -- ...`: its options are checked, those in
+    overseer.toml too, and the name and the time for a stop are taken from them. Save what is printed where
+    the manager looks for it; for systemd that is /etc/systemd/system/NAME.service.
     """
     directory = os.path.abspath(directory or ".")
     try:
-        name = places.check_name(name) if name else places.name_of(_program(command))
+        options = _options(directory, command)
+        if not name:
+            name = options.name if options else places.name_of(_program(command))
+        name = places.check_name(name)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from None
+    if patience is None:
+        draining = min(options.terminate_timeout, _MOST) if options else 0.0
+        patience = max(_PATIENCE, ceil(draining) + _MORE)
     first = command[0] if "/" not in command[0] else os.path.abspath(command[0])
     words = [_found(first), *command[1:]]
     overseer = os.path.join(os.path.dirname(sys.executable), "overseer")
@@ -158,6 +173,13 @@ def unit(  # noqa: PLR0917 - as click calls it
             told["directory"] = shlex.quote(directory)
             text = _RUNIT.format(chpst=who, chown=own, command=shlex.join(words), **told)
     click.echo(text, nl=False)
+
+
+def _options(directory: str, command: tuple[str, ...]) -> Options | None:
+    """Return the options of `overseer run`, if that is the command. Raises `ConfigError`."""
+    if os.path.basename(command[0]) == "overseer" and command[1:2] == ("run",):
+        return options_in(directory, command[2:])
+    return None
 
 
 def _program(command: tuple[str, ...]) -> str:

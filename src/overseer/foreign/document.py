@@ -86,12 +86,15 @@ def signal_number(field: str, given: object) -> int:
     return int(member)
 
 
-def find(explicit: str = "") -> Document | None:
+def find(explicit: str = "", folder: str = "") -> Document | None:
     """Read the file that was named, or the one that lies here: overseer.toml before pyproject.toml.
+
+    Both are looked for in `folder`, if it is said.
 
     Raises `ConfigError` for one that was named and cannot be read, and for one that is wrong.
     """
-    for path in (explicit,) if explicit else ("overseer.toml", "pyproject.toml"):
+    for name in (explicit,) if explicit else ("overseer.toml", "pyproject.toml"):
+        path = os.path.join(folder, name)
         table = ("tool", "overseer") if os.path.basename(path) == "pyproject.toml" else ()
         try:
             with open(path, encoding="utf-8") as file:
