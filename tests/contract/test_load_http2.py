@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+pytestmark = pytest.mark.long
+
+
 def ask(rate: float = 40, connections: int = 1, **more: Any) -> Http2:
     """Return a kind of client."""
     return Http2(rate=rate, connections=connections, **more)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+pytestmark = pytest.mark.long
+
+
 def talk(rate: float = 40, connections: int = 2, **more: Any) -> WebSocket:
     """Return a kind of client."""
     return WebSocket(rate=rate, connections=connections, **more)

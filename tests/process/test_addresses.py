@@ -57,6 +57,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_addresses_come_and_go_while_the_others_are_under_load(service: Callable[..., Service]) -> None:
     """One stays and loses no request; one is added, one replaced, one removed."""
     stays, leaves, comes = _free_ports(3)

@@ -8,6 +8,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.process.foreigners import NOTIFYING, QUIET, foreign, written
 from tests.process.service import until
 
@@ -38,6 +40,7 @@ def test_a_program_that_says_nothing_is_ready_when_it_has_lived(service: Callabl
     assert app.knock()[0] == 1
 
 
+@pytest.mark.long
 def test_only_its_word_counts_where_it_is_asked_for(service: Callable[..., Service]) -> None:
     """With --ready notify being alive is not enough; the old generation serves on."""
     app = foreign(service, "--ready", "notify", "--ready-timeout", "3", body=NOTIFYING).serves()
@@ -150,6 +153,7 @@ program()
     until(lambda: len({*app.pids(1)} - {*before}) == 2, "both are replaced")
 
 
+@pytest.mark.long
 def test_a_program_may_take_longer_if_it_says_so(service: Callable[..., Service]) -> None:
     """EXTEND_TIMEOUT_USEC moves the deadline of its start."""
     body = """
@@ -259,6 +263,7 @@ def test_the_master_starts_anew_and_still_hears_the_program(service: Callable[..
     assert app.restart() == 2
 
 
+@pytest.mark.long
 def test_the_probe_is_not_fooled_by_the_old_generation(service: Callable[..., Service]) -> None:
     """Both have the same listener, so an answer counts only if the new one has accepted."""
     app = foreign(service, "--ready-url", "tcp://127.0.0.1:{port}", "--ready-timeout", "5").serves()

@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from bench.load import Fresh, LoadProcess, Plan
 
 from tests.process.programs import HTTP
@@ -35,6 +36,7 @@ def alone(source: str) -> str:
     return LOCK + source.replace("def program(state):\n", "def program(state):\n    alone()\n")
 
 
+@pytest.mark.long
 def test_never_are_two_let_in_at_once(service: Callable[..., Service]) -> None:
     """A lock that only one can hold is held by each in turn, and no request fails meanwhile."""
     app = service(alone(HTTP), handover="sequential").serves()

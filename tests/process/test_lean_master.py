@@ -108,7 +108,7 @@ def test_a_master_has_one_thread(service: Callable[..., Service]) -> None:
     assert len(list(Path(f"/proc/{app.pid}/task").iterdir())) == 1
 
 
-@pytest.mark.parametrize("probation", [0, 3600])
+@pytest.mark.parametrize("probation", [0, pytest.param(3600, marks=pytest.mark.long)])
 def test_an_idle_master_does_not_wake_up(service: Callable[..., Service], probation: int) -> None:
     """While nothing happens, nothing is done: not one context switch in three seconds."""
     app = service(probation=probation, workers=2).serves()

@@ -102,6 +102,7 @@ def test_nothing_is_pinned_while_another_release_is_on_trial(app: Upgrading) -> 
     assert "is on trial: wait for its end, or roll it back" in overseer(app, "pin", status=1)
 
 
+@pytest.mark.long
 def test_what_is_left_by_hand_is_held_whoever_ends_meanwhile(app: Upgrading) -> None:
     """The updater that was asked to go back is killed in the probation: the store remembers."""
     first = app.public

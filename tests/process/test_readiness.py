@@ -116,6 +116,7 @@ def test_one_that_never_gets_ready_is_given_up(service: Callable[..., Service]) 
     assert app.knock()[0] == 1
 
 
+@pytest.mark.long
 def test_one_that_hangs_before_its_hello_is_given_up(service: Callable[..., Service]) -> None:
     """An import that never ends is told apart from a program that is never ready."""
     app = service(ready_timeout=3).serves()

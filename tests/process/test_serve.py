@@ -172,7 +172,14 @@ def none_is_lost(app: Service, clients: Clients) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [ASGI, UVLOOP, STANDARD, KEPT], ids=["asgi", "uvloop", "socketserver", "kept"]
+    "source",
+    [
+        pytest.param(ASGI, marks=pytest.mark.long),
+        UVLOOP,
+        STANDARD,
+        pytest.param(KEPT, marks=pytest.mark.long),
+    ],
+    ids=["asgi", "uvloop", "socketserver", "kept"],
 )
 def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service], source: str) -> None:
     """Whether the next one comes at once or after a pause."""

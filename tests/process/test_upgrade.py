@@ -91,6 +91,7 @@ def test_a_release_that_does_not_answer_its_check_is_never_started(
     assert app.status()["generations"][-1]["number"] == 1
 
 
+@pytest.mark.long
 def test_what_is_no_program_is_not_taken(upgrading: Callable[..., Upgrading]) -> None:
     """A page of a web server is no release, and a good one after it is taken."""
     app = upgrading().serves()
@@ -108,6 +109,7 @@ def test_the_next_release_heals_a_bad_one(upgrading: Callable[..., Upgrading]) -
     assert app.build() == "3"
 
 
+@pytest.mark.long
 def test_the_masters_death_in_a_probation_is_counted(
     upgrading: Callable[..., Upgrading], tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_the_masters_death_in_a_probation_is_counted(
     assert app.ledger["current"] == before
 
 
+@pytest.mark.long
 def test_a_stop_in_a_probation_does_not_count(upgrading: Callable[..., Upgrading], tmp_path: Path) -> None:
     """Whoever stops the service means nothing bad about its release."""
     app = upgrading(probation=60, max_boot_attempts=2).serves()
@@ -164,6 +167,7 @@ def test_no_restart_takes_the_release_at_the_next_start(
     assert app.build() == "2"
 
 
+@pytest.mark.long
 def test_a_command_that_is_done_is_not_done_again_by_the_release_before(
     upgrading: Callable[..., Upgrading], tmp_path: Path
 ) -> None:

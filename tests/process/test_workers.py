@@ -7,6 +7,8 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.process.programs import gated, raw
 from tests.process.service import ECHO, until
 
@@ -104,6 +106,7 @@ def test_a_crash_loop_ends_the_master_with_the_workers_status(service: Callable[
     app.logged(r"generation 2 is given up: \d workers in a row ended unasked")
 
 
+@pytest.mark.long
 def test_a_crash_loop_can_be_ended_by_a_restart(service: Callable[..., Service]) -> None:
     """Whoever mends the program does not have to wait for the end of the backoff."""
     app = service(workers=2).serves()
