@@ -14,7 +14,7 @@ import overseer
 
 def serve(state, connection):
     with connection:
-        connection.settimeout(60)
+        connection.settimeout(10)
         with connection.makefile("rb") as lines:
             while (line := lines.readline()):
                 while line.strip():
