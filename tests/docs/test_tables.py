@@ -10,13 +10,9 @@ from bench.serve.peers import SUBJECTS
 from tests.docs.blocks import ROOT
 
 NOT_YET = {
-    "overseer.serve.asgi, hypercorn",
-    "overseer.serve.asgi, granian",
-    "Server::Starter, uvicorn, HUP",
-    "uWSGI, 2 workers, chain reload",
     "uWSGI, 2 workers, HUP",
 }
-"""Subjects of `make bench-serve` that came after its last whole run. The next one empties this."""
+"""Subjects of `make bench-serve` that its last whole run could not measure; the page tells why."""
 
 
 @pytest.mark.parametrize(
