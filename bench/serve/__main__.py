@@ -93,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("overseer was edited during this run, so it measured more than one: nothing is written")
         return 1
     full = not options.fast and course.restarts >= running.FULL.restarts and count >= ROUNDS
-    ours = {subject.name for subject in SUBJECTS if subject.name.startswith("overseer.")}
-    whole = full and len(subjects) == len(SUBJECTS) and ours <= {row.subject for row in rows}
+    ours = all(subject.name in taken for subject in SUBJECTS if subject.ours)
+    whole = full and len(subjects) == len(SUBJECTS) and ours
     folder = place(options.out, whole=whole)
     if folder and rows:
         names = dict.fromkeys(subject.software or subject.needs for subject in subjects)

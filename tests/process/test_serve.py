@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -16,6 +18,7 @@ from tests.process.service import DEADLINE, Service, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 ASGI = """
 import asyncio
@@ -269,8 +272,25 @@ def read_all(sock: socket.socket) -> bytes:
 
 def test_what_lasts_is_ended_so_that_its_client_comes_back(service: Callable[..., Service]) -> None:
     """A WebSocket is closed with 1012; a stream of events ends between two of them, as a whole answer."""
-    app = service(ASGI.replace("LINGER", "1")).serves()
+    what_lasts_is_ended(service(ASGI.replace("LINGER", "1")).serves())
+
+
+def certificates(pem: Path) -> tuple[ssl.SSLContext, Callable[[], None]]:
+    """Return what trusts an authority of its own, and what writes another certificate of it into a file."""
+    authority, context = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(context)
+
+    def renew() -> None:
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+
+    return context, renew
+
+
+def what_lasts_is_ended(app: Service) -> None:
+    """Restart with a WebSocket and a stream of events, which are told to come back."""
     with connect(f"ws://127.0.0.1:{app.port}/ws") as talk:
+        talk.send("hello")
+        assert talk.recv(timeout=DEADLINE) == "hello"
         connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
         connection.request("GET", "/events")
         stream = connection.getresponse()

@@ -7,17 +7,15 @@ import base64
 import contextlib
 import os
 import socket
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from overseer.serve.accepting import stop_accepting
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, KEPT, STREAMS, UVLOOP, Witness, ask, read_all
+from tests.process.test_serve import ASGI, KEPT, STREAMS, UVLOOP, Witness, ask, certificates, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_grpc import GRPC
@@ -67,10 +65,9 @@ def of(source: str, *, linger: float, pem: str = "") -> str:
 )
 def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path: Path, source: str) -> None:
     """A connection that has been accepted and speaks TLS late is answered by the one that accepted it."""
-    authority, pem = trustme.CA(), tmp_path / "cert.pem"
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    pem = tmp_path / "cert.pem"
+    context, renew = certificates(pem)
+    renew()
     app = service(of(source, linger=10, pem=str(pem)), max_draining=5).serves()
 
     def fresh() -> socket.socket:
@@ -101,12 +98,8 @@ def test_a_restart_renews_the_certificate(
     service: Callable[..., Service], tmp_path: Path, source: str
 ) -> None:
     """Each generation reads it anew (wsgi has a test of its own)."""
-    authority, pem = trustme.CA(), tmp_path / "cert.pem"
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-
-    def renew() -> None:
-        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    pem = tmp_path / "cert.pem"
+    context, renew = certificates(pem)
 
     def seen() -> bytes:
         plain = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)

@@ -16,12 +16,19 @@ import trustme
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PingFrame
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from tests.process.curls import Curl
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, Clients, Witness, ask, none_is_lost, read_all, who_is_here_may_ask
+from tests.process.test_serve import (
+    ASGI,
+    Clients,
+    Witness,
+    ask,
+    none_is_lost,
+    read_all,
+    what_lasts_is_ended,
+    who_is_here_may_ask,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,22 +114,7 @@ def test_half_a_request_on_a_kept_connection_is_waited_for(service: Callable[...
 
 def test_what_lasts_is_ended_so_that_its_client_comes_back(service: Callable[..., Service]) -> None:
     """A WebSocket is closed with 1012; a stream of events ends between two of them, as a whole answer."""
-    app = service(granian()).serves()
-    with connect(f"ws://127.0.0.1:{app.port}/ws") as talk:
-        talk.send("hello")
-        assert talk.recv(timeout=DEADLINE) == "hello"
-        connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
-        connection.request("GET", "/events")
-        stream = connection.getresponse()
-        assert stream.readline() == b"data: 0\n"
-        app.restart()
-        with pytest.raises(ConnectionClosed) as closed:
-            talk.recv(timeout=DEADLINE)
-        assert closed.value.rcvd
-        assert closed.value.rcvd.code == 1012
-        rest = stream.read()
-        assert rest.endswith(b"\n\n"), "http.client raises IncompleteRead for one that was cut"
-    app.logged(r"generation 1 .* left after .*: exit status 0")
+    what_lasts_is_ended(service(granian()).serves())
 
 
 def test_an_answer_that_pauses_is_finished(service: Callable[..., Service]) -> None:

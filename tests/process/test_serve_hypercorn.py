@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import re
 import shutil
 import socket
@@ -16,13 +15,20 @@ import pytest
 import trustme
 from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from tests.process.proxies import kept
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, Clients, ask, none_is_lost, read_all, who_is_here_may_ask
+from tests.process.test_serve import (
+    ASGI,
+    Clients,
+    ask,
+    none_is_lost,
+    read_all,
+    what_lasts_is_ended,
+    who_is_here_may_ask,
+)
 from tests.process.test_serve_grpc import Frames
+from tests.process.test_serve_wsgi import who_goes_on_sending_reads_his_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,35 +99,13 @@ def test_a_kept_connection_is_not_kept_for_ever(service: Callable[..., Service])
 
 def test_what_lasts_is_ended_so_that_its_client_comes_back(service: Callable[..., Service]) -> None:
     """A WebSocket is closed with 1012; a stream of events ends between two of them, as a whole answer."""
-    app = service(of()).serves()
-    with connect(f"ws://127.0.0.1:{app.port}/ws") as talk:
-        connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
-        connection.request("GET", "/events")
-        stream = connection.getresponse()
-        assert stream.readline() == b"data: 0\n"
-        app.restart()
-        with pytest.raises(ConnectionClosed) as closed:
-            talk.recv(timeout=DEADLINE)
-        assert closed.value.rcvd
-        assert closed.value.rcvd.code == 1012
-        rest = stream.read()
-        assert rest.endswith(b"\n\n"), "http.client raises IncompleteRead for one that was cut"
-    gone(app)
+    what_lasts_is_ended(service(of()).serves())
 
 
 def test_an_answer_is_not_torn_by_what_was_left_unread(service: Callable[..., Service]) -> None:
     """A client that goes on sending although it was answered reads its answer, also from one who leaves."""
     app = service(of()).serves()
-    talker = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
-    head = b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    talker.sendall(head[:-2])
-    app.restart()
-    until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
-    talker.sendall(head[-2:])
-    for _ in range(100):
-        talker.sendall(b"4000\r\n" + bytes(0x4000) + b"\r\n")
-    talker.sendall(b"0\r\n\r\n")
-    assert read_all(talker).endswith(b"1 0")
+    who_goes_on_sending_reads_his_answer(app, 0x4000)
     gone(app)
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import Clients, ask, none_is_lost, read_all, who_is_here_may_ask
+from tests.process.test_serve import Clients, ask, certificates, none_is_lost, read_all, who_is_here_may_ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +88,11 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> Non
 @pytest.mark.long
 def test_an_answer_is_not_torn_by_what_was_left_unread(service: Callable[..., Service]) -> None:
     """A client that goes on sending although it was answered reads its answer, also from one who leaves."""
-    app = service(wsgi()).serves()
+    who_goes_on_sending_reads_his_answer(service(wsgi()).serves(), 0x400)
+
+
+def who_goes_on_sending_reads_his_answer(app: Service, size: int) -> None:
+    """Restart with half a head, and send a body of 100 chunks of that size, which nobody reads."""
     talker = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
     head = b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     talker.sendall(head[:-2])
@@ -98,7 +100,7 @@ def test_an_answer_is_not_torn_by_what_was_left_unread(service: Callable[..., Se
     until(lambda: ask(app.port).startswith("2"), "generation 2 answers")
     talker.sendall(head[-2:])
     for _ in range(100):
-        talker.sendall(b"400\r\n" + bytes(0x400) + b"\r\n")
+        talker.sendall(b"%x\r\n" % size + bytes(size) + b"\r\n")
     talker.sendall(b"0\r\n\r\n")
     assert read_all(talker).endswith(b"1 0")
 
@@ -137,12 +139,8 @@ def test_a_stream_of_events_ends_between_two_of_them(service: Callable[..., Serv
 @pytest.mark.long
 def test_a_certificate_is_read_by_each_generation(service: Callable[..., Service], tmp_path: Path) -> None:
     """A restart is enough for a new one; a client that says nothing keeps nobody from shaking hands."""
-    authority, pem = trustme.CA(), tmp_path / "cert.pem"
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-
-    def renew() -> None:
-        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    pem = tmp_path / "cert.pem"
+    context, renew = certificates(pem)
 
     def seen() -> bytes:
         plain = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)

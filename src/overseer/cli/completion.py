@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -66,13 +66,19 @@ def _those(found: Iterator[tuple[str, str]], begun: str) -> list[CompletionItem]
     return [CompletionItem(release, help=why) for release, why in told.items() if release.startswith(begun)]
 
 
-def _remembered(context: click.Context) -> Iterator[tuple[str, str]]:
-    from overseer.cli import table  # noqa: PLC0415 - only here
-    from overseer.cli.asking import ask, find  # noqa: PLC0415
-    from overseer.store import history  # noqa: PLC0415
+def _status(context: click.Context) -> dict[str, Any]:
+    """Ask the service that is meant by what stands before."""
+    from overseer.cli.asking import ask, find  # noqa: PLC0415 - only here
 
     given = context.params
-    status = ask(find(given.get("name") or "", given.get("control") or ""), "status")
+    return ask(find(given.get("name") or "", given.get("control") or ""), "status")
+
+
+def _remembered(context: click.Context) -> Iterator[tuple[str, str]]:
+    from overseer.cli import table  # noqa: PLC0415 - only here
+    from overseer.store import history  # noqa: PLC0415
+
+    status = _status(context)
     if folder := table.store_of(status):
         for entry in history.read(f"{folder}history"):
             yield entry.version or table.release(entry.release), table.release(entry.release)
@@ -80,9 +86,7 @@ def _remembered(context: click.Context) -> Iterator[tuple[str, str]]:
 
 def _held(context: click.Context) -> Iterator[tuple[str, str]]:
     from overseer.cli import kept, table  # noqa: PLC0415 - only here
-    from overseer.cli.asking import ask, find  # noqa: PLC0415
 
-    given = context.params
-    status = ask(find(given.get("name") or "", given.get("control") or ""), "status")
+    status = _status(context)
     for release, why in kept.held(status, kept.ledger_of(status)).items():
         yield table.release(release), why
