@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import trust
+from bench import room, trust
 from bench.master import endurance, growth, idle, peers, proc, report, start, traffic
 from bench.master.__main__ import FULL, MEASUREMENTS, QUICK, main
 from bench.master.running import BenchError, Running, ask, free_port, tiny, web
@@ -230,6 +230,16 @@ def test_what_signatures_cost_is_measured_on_updates_that_arrive(capsys: pytest.
     rows = [line.split("|") for line in told.splitlines() if line.startswith("| overseer")]
     whole, patch = (int(row[7].replace(",", "")) for row in rows)
     assert patch < whole / 100
+
+
+def test_room_for_descriptors_is_measured_beside_a_table_that_grows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each sort of process has a row, and making room takes time where room is made."""
+    assert room.main(["--rounds", "1"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0].lstrip("| ") for row in rows] == ["as it is", "as it is", "room"]
+    assert [row[-1] == "0.000 ms |" for row in rows] == [True, True, False]
 
 
 def test_the_quick_run_is_never_larger_than_the_full_one() -> None:

@@ -9,6 +9,7 @@ as the kernel means them to.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -162,6 +163,7 @@ class Children:
                 os.write(2, f"overseer: {failure}\n".encode())
                 os.write(kept[0], wire.encode({"type": "fail", "reason": failure}))
                 return
+            _make_room(kept[0])
             os.execvpe(argv[0], list(argv), environ)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
@@ -251,6 +253,26 @@ def _is_our_terminal(fd: int) -> bool:
         return os.tcgetpgrp(fd) > 0
     except OSError:  # no terminal, or another session's
         return False
+
+
+_ROOMS = (16_384, 4_096, 1_024, 256)
+"""How many descriptors there is room for: the most that RLIMIT_NOFILE lets one have."""
+
+
+def _make_room(fd: int) -> None:
+    """Have the table of descriptors grow now, while this process has one thread.
+
+    Linux has it grow by doubling, from 64. With threads each step waits until no CPU can be using the old one
+    (`expand_fdtable` in fs/file.c: `synchronize_rcu`), 10 to 20 ms in which whoever accepts a connection
+    stands still, and in a generation that is about to be full of connections (decision 0023). A table
+    survives execve(2). It does not survive fork(2), which copies what is in use.
+    """
+    for room in _ROOMS:
+        try:
+            os.close(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, room - 1))
+        except OSError:
+            continue
+        return
 
 
 def _send(call: Callable[[int, int], object], pid: int, number: int) -> bool:

@@ -21,6 +21,7 @@ from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.health import headers
 from overseer.serve.silence import end_silent_transport, is_silent
+from overseer.serve.starting import ready
 from overseer.serve.streams import REASON, RESTART
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class _Serving:
                 await loop.create_server(self._make_handler, sock=sock, ssl=ssl_context)
                 for sock in self._state.listeners
             ]
-            self._state.ready()
+            ready(self._state)
             await self._state.draining
             stop_accepting(servers)
             await self._let_finish()

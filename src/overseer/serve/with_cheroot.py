@@ -25,6 +25,7 @@ from cheroot import errors, server, wsgi
 
 from overseer.errors import ConfigError, ListenerDrainingError
 from overseer.serve.silence import end_silent, is_silent
+from overseer.serve.starting import ready
 from overseer.serve.streams import EventsEnd
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class _Server(wsgi.Server):
             for listener in self._state.listeners:
                 listener.setblocking(False)
                 self._wait.register(listener, selectors.EVENT_READ, partial(self._welcome, listener))
-            self._state.ready()
+            ready(self._state)
             while not self.leaving or self._open:
                 self._turn()
         finally:

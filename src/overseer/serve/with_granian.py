@@ -29,6 +29,7 @@ from granian.server.embed import Server
 from overseer.errors import ConfigError
 from overseer.serve.calls import QUIET, Calls
 from overseer.serve.outside import Connections, Door, backlog, can_look
+from overseer.serve.starting import ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -160,7 +161,7 @@ class _Serving:
         try:
             await self._begin(doors, running)
             if not self._state.draining:
-                self._state.ready()
+                ready(self._state)
             await _until(self._state.draining, running)
             for door in doors:
                 door.take_away()

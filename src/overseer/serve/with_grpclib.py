@@ -20,6 +20,7 @@ from hyperframe.frame import GoAwayFrame
 
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.silence import end_silent_transport, is_silent
+from overseer.serve.starting import ready
 
 if TYPE_CHECKING:
     import ssl
@@ -51,7 +52,7 @@ async def run(server: Server, state: State, *, linger: float, ssl_context: ssl.S
         return connection
 
     servers = [await loop.create_server(make, sock=sock, ssl=ssl_context) for sock in state.listeners]
-    state.ready()
+    ready(state)
     await state.draining
     stop_accepting(servers)
     patience = loop.time() + linger

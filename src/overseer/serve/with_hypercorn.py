@@ -29,6 +29,7 @@ from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.hypercorn_connection import Arriving, Connection, current
 from overseer.serve.needs import needs
+from overseer.serve.starting import ready
 from overseer.serve.streams import Leaving
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class _Serving:
                 servers.append(await make)
         for each in self._datagrams:
             each.start()
-        self._state.ready()
+        ready(self._state)
         await self._state.draining
         stop_accepting(servers)
         self._leaving.drains.set()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.silence import end_silent
+from overseer.serve.starting import ready
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,7 +57,7 @@ async def serve_streams(
         return one
 
     servers = [await loop.create_server(make, sock=sock, **options) for sock in state.listeners]
-    state.ready()
+    ready(state)
     await state.draining
     stop_accepting(servers)
     patience = loop.time() + _HANDSHAKE
@@ -93,7 +94,7 @@ def serve_standard(server: socketserver.BaseServer, state: State, *, linger: flo
     server.socket.close()  # type: ignore[attr-defined]
     server.socket = state.listener  # type: ignore[attr-defined]
     state.on_drain(server.shutdown)
-    state.ready()
+    ready(state)
     server.serve_forever(poll_interval=0.1)
     server.server_close()
 

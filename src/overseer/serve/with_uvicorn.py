@@ -20,6 +20,7 @@ import uvicorn
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.silence import end_silent_transport
+from overseer.serve.starting import ready
 from overseer.serve.streams import Leaving
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class _Server(uvicorn.Server):
 
         self._state.on_drain(hear)
         if self.started and not self.should_exit:
-            self._state.ready()
+            ready(self._state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let everybody finish, and then do what uvicorn does."""
