@@ -157,7 +157,7 @@ def _be_program(config: Config, mine: role.Role) -> None:  # noqa: C901 - of sho
         link.say({"type": word, "reason": reason} if reason else {"type": word})
 
     def used() -> None:
-        if config.ready_after is not None:
+        if config.ready_after is not None and "starting" not in said:
             say("ready", "")
 
     def heard(word: wire.Word) -> None:

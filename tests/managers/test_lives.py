@@ -65,6 +65,10 @@ class Life:
         except (OSError, ValueError):
             return False
 
+    def versions(self) -> set[str]:
+        """Return of which releases there are generations."""
+        return {generation["version"] for generation in self.status()["generations"]}
+
     def status(self) -> dict[str, Any]:
         """Ask on the control socket."""
         with socket.socket(socket.AF_UNIX) as caller:
@@ -103,7 +107,7 @@ def test_a_life_in_which_no_request_fails(name: str, tmp_path: Path, request: py
         report = load.stop()
     assert report.failed == 0, report
     assert manager.pid() == pid
-    assert {g["version"] for g in life.status()["generations"]} == {"2"}
+    until(lambda: life.versions() == {"2"}, "who is of the first release has left", PATIENCE)
     a_stop_answers_what_was_asked(life, port)
 
 

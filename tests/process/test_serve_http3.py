@@ -168,3 +168,11 @@ def test_there_is_no_http3_without_tls(service: Callable[..., Service]) -> None:
     app = service(of(), address="udp:127.0.0.1:0")
     assert app.wait() != 0
     assert "certfile: is missing" in app.log
+
+
+def test_several_workers_are_refused_for_http3(service: Callable[..., Service], tmp_path: Path) -> None:
+    """In one line that says why, and not when the first client falls silent."""
+    source = of(**certified(trustme.CA(), tmp_path))
+    app = service(source, addresses=["127.0.0.1:0", "udp:127.0.0.1:0"], workers=2)
+    assert app.wait() != 0
+    assert "workers: is 1 with HTTP/3" in app.log

@@ -8,7 +8,7 @@ from math import inf
 
 from overseer import wire
 from overseer.errors import AddressError, ConfigError
-from overseer.facts import Asked, Cleared, Event, Failed, Hello, Ready, Staged, Wish
+from overseer.facts import Asked, Cleared, Event, Extended, Failed, Hello, Ready, Staged, Wish
 from overseer.master.fdstore import Entry
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
 from overseer.notify import is_name
@@ -47,6 +47,8 @@ def hear_worker(  # noqa: C901, PLR0911 - a table
             child.said_ready = True
             child.fed = time.monotonic()
             return Ready(n, w)
+        case {"type": "starting"} if child.let_in and not child.said_ready:
+            return Extended(n, w, 0.0)  # no longer: it will say itself when it is ready
         case {"type": "alive"}:
             if child.fed < inf:
                 child.fed = time.monotonic()

@@ -53,7 +53,7 @@ class State:
     draining: Draining = field(default_factory=Draining)
     """Set when the program shall finish what it has and leave; see `Draining`."""
     say: Callable[[str, str], None] = field(default=_nothing, repr=False)
-    """How `ready`, `alive` and `fail` reach the master."""
+    """How `ready`, `alive` and `fail` reach the master; and `starting`, which promises `ready`."""
     shelf: Shelf = field(default_factory=lambda: Shelf(None, Draining()), repr=False)
     """How `store` and its sisters reach the master's store of descriptors."""
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from overseer.errors import ConfigError
-from overseer.serve import health
+from overseer.serve import health, starting
 from overseer.serve.needs import needs
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def asgi(
     """
     if server not in _ASGI:
         raise ConfigError("server", f"is {server!r}; overseer serves ASGI with {', '.join(_ASGI)}")
+    starting.begin(state)
     needs("asgi", server, _ASGI[server])
     run = import_module(f"overseer.serve.with_{server}").run  # only when it is used
     app = health.asgi(app, health.Health(state, live, ready))
@@ -101,6 +102,7 @@ def wsgi(
     `max_request_body_size`, `max_request_header_size` (bytes, 0 for no limit) and `ssl_adapter`.
     Raises `ConfigError` where cheroot is not installed, or for another option.
     """
+    starting.begin(state)
     needs("wsgi", "cheroot", "wsgi")
     from overseer.serve.with_cheroot import run  # noqa: PLC0415
 
@@ -132,6 +134,7 @@ def aiohttp(
     `ssl_context` makes it speak HTTPS; made in the program, it is made anew by each generation. `options` are
     those of `aiohttp.web.AppRunner`. Raises `ConfigError` for one that says where to listen.
     """
+    starting.begin(state)
     needs("aiohttp", "aiohttp", "aiohttp")
     from overseer.serve.with_aiohttp import add_health, run  # noqa: PLC0415
 
@@ -154,6 +157,7 @@ async def grpc(
     `linger` seconds. `ssl_context` makes it speak TLS; made in the program, it is made anew by each
     generation. Raises `ConfigError` where grpclib is not installed.
     """
+    starting.begin(state)
     needs("grpc", "grpclib", "grpc")
     from overseer.serve.with_grpclib import run  # noqa: PLC0415
 
@@ -169,6 +173,7 @@ async def asyncio(
 
     `options` are those of `asyncio.start_server`. A handler that would wait for ever asks `state.draining`.
     """
+    starting.begin(state)
     from overseer.serve.with_standard import serve_streams  # noqa: PLC0415
 
     await serve_streams(handler, state, options)
@@ -182,6 +187,7 @@ def socketserver(server: standard.BaseServer, state: State, *, linger: float = L
     `http.server` say `Connection: close` then, and leave a connection without a request after `linger`
     seconds, if nothing has come on it.
     """
+    starting.begin(state)
     from overseer.serve.with_standard import serve_standard  # noqa: PLC0415
 
     serve_standard(server, state, linger=linger)

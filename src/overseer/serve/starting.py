@@ -1,4 +1,4 @@
-"""The last step of a start: what was made until then is put out of the garbage collector's sight."""
+"""The start of a server: it says itself when it is ready, and has nothing left to do then."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ if TYPE_CHECKING:
     from overseer.program.state import State
 
 
-def ready(state: State) -> None:
-    """Say that this generation is ready, once its garbage is collected and the rest is frozen.
+def begin(state: State) -> None:
+    """Say that `ready` will be said: neither being alive for a while nor a listener's first use counts as it.
+
+    An application may take longer to start than `ready_after`, and may fail; the generation before serves.
+    """
+    state.say("starting", "")
+
+
+def settle() -> None:
+    """Collect garbage, and put the rest out of the collector's sight.
 
     A full collection looks at every object, while nothing else runs: 10 to 40 ms for a server with its
     libraries. A young generation makes its first ones within seconds of being ready, so after each restart
@@ -19,4 +27,9 @@ def ready(state: State) -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def ready(state: State) -> None:
+    """Settle, and say that this generation is ready."""
+    settle()
     state.ready()

@@ -29,7 +29,7 @@ from granian.server.embed import Server
 from overseer.errors import ConfigError
 from overseer.serve.calls import QUIET, Calls
 from overseer.serve.outside import Connections, Door, backlog, can_look
-from overseer.serve.starting import ready
+from overseer.serve.starting import ready, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -151,6 +151,7 @@ class _Serving:
             raise RuntimeError("the lifespan of the application has not ended") from self._lifespan.exc
 
     async def _serve(self) -> None:
+        settle()  # its threads accept as soon as it runs
         doors = [Door(listener) for listener in self._state.listeners]
         servers: list[Any] = [
             _Server(self._calls, listener, door.number, self._options)

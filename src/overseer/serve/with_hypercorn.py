@@ -52,6 +52,8 @@ def run(app: Any, state: State, *, linger: float, spread: float, options: dict[s
     config = _configured(options)
     if quic := [sock for sock in state.listeners if sock.type == socket.SOCK_DGRAM]:
         needs("asgi", "aioquic", "http3")
+        if state.worker > 1:
+            raise ConfigError("workers", "is 1 with HTTP/3: several would read each other's datagrams")
         if not config.ssl_enabled:
             raise ConfigError("certfile", "is missing, and there is no HTTP/3 without TLS")
         if not config.alt_svc_headers:
