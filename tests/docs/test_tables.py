@@ -9,25 +9,18 @@ from bench.serve.peers import SUBJECTS
 
 from tests.docs.blocks import ROOT
 
-NOT_YET = {
-    "uWSGI, 2 workers, HUP",
-}
-"""Subjects of `make bench-serve` that its last whole run could not measure; the page tells why."""
-
 
 @pytest.mark.parametrize(
     ("bench", "page", "measured"),
     [
         ("matrix", "docs/howto/any-program.md", {server.name for server in SERVERS}),
-        ("serve", "docs/explanation/figures.md", {subject.name for subject in SUBJECTS} - NOT_YET),
+        ("serve", "docs/explanation/figures.md", {subject.name for subject in SUBJECTS}),
     ],
 )
 def test_the_page_has_the_table_of_the_last_run(bench: str, page: str, measured: set[str]) -> None:
     """Whole, each with a row for whatever is measured."""
     rows = [line for line in (RESULTS / f"{bench}.md").read_text().splitlines() if line.startswith("|")]
-    assert sorted(row.split(" | ")[0].removeprefix("| ") for row in rows[2:]) == sorted(measured), (
-        "see NOT_YET"
-    )
+    assert sorted(row.split(" | ")[0].removeprefix("| ") for row in rows[2:]) == sorted(measured)
     assert "\n".join(rows) in (ROOT / page).read_text()
 
 
