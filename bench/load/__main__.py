@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench.load",
         description="Open-loop load on one HTTP server; latency counts from the time each request was due.",
     )
-    parser.add_argument("target", help="http://HOST:PORT[/path], unix:/path or unix:@name")
+    parser.add_argument("target", help="http(s)://HOST:PORT[/path], unix:/path or unix:@name")
     kinds = parser.add_argument_group("clients, each with its arrivals per second")
     kinds.add_argument("--fresh", type=float, metavar="RATE", help="a new connection per request")
     kinds.add_argument("--kept", type=float, metavar="RATE", help="connections that are kept alive")
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds.add_argument("--pipeline", type=float, metavar="RATE", help="several requests at once")
     kinds.add_argument("--websocket", type=float, metavar="RATE", help="messages that are echoed")
     kinds.add_argument("--events", type=int, metavar="N", help="so many streams of events, whatever the rate")
-    kinds.add_argument("--http2", type=float, metavar="RATE", help="streams of HTTP/2, over plain TCP")
+    kinds.add_argument("--http2", type=float, metavar="RATE", help="streams of HTTP/2")
     fine = parser.add_argument_group("what they do")
     fine.add_argument("--connections", type=int, default=50, help="kept: fill the pool to these first (50)")
     fine.add_argument(
@@ -125,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     whole = parser.add_argument_group("the run")
     whole.add_argument("--seconds", type=float, default=10.0, help="how long (10); 0: until stopped")
     whole.add_argument("--timeout", type=float, default=10.0, help="seconds for one answer (10)")
+    whole.add_argument("--ca", default="", metavar="FILE", help="of https: who is trusted (as the system)")
     whole.add_argument("--path", default="", help="of every request, instead of the target's")
     whole.add_argument("--header", action="append", default=[], metavar="NAME: TEXT")
     whole.add_argument(
@@ -168,6 +169,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         seconds=options.seconds or None,
         timeout=options.timeout,
         path=options.path,
+        ca=options.ca,
         headers=tuple((name.strip(), text.strip()) for name, _, text in headers),
         generation_header=options.generation_header,
         generation_body=options.generation_body,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Final
 
 from bench.load.answers import Answer, Answers, Malformed
@@ -75,12 +74,12 @@ class Connection(Link):
         if self._socket is None or not self._usable:
             return False
         try:
-            data = self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
+            data = self.glance()
         except OSError as error:
             self.lost(error)
         else:
+            if data is None:
+                return True
             self._idle_end("unsolicited" if data else "closed while idle")
         return False
 
@@ -139,10 +138,10 @@ class Connection(Link):
         if not self._awaited.dues:
             self._idle_end("closed while idle")
             return
-        answer = self._answers.eof()
+        answer = None if self.cut else self._answers.eof()
         if answer is not None:
             self._awaited.answer(answer, self._setting.loop.time())
-        self.unmade(Outcome.CLOSED, f"end of file {self._got()}")
+        self.unmade(Outcome.CLOSED, f"{self.end} {self._got()}")
 
     def lost(self, error: OSError) -> None:
         """Nothing is answered any more."""

@@ -70,7 +70,8 @@ async def run(
     awaited, each request at most for its timeout.
 
     Args:
-        target: `http://HOST:PORT[/path]` or `unix:/path`, on this machine (see `Target.parse`).
+        target: `http://HOST:PORT[/path]`, the same with `https`, or `unix:/path`, on this machine
+            (see `Target.parse`).
         plan: what load.
         marks: windows of time, added while it runs, from any thread.
         stop: ends the load early.

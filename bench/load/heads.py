@@ -37,7 +37,11 @@ def request(
 
 def fields(setting: Setting, kind: Kind) -> list[tuple[bytes, bytes]]:
     """Return the fields of a GET as HTTP/2 has them."""
-    words = [(":method", "GET"), (":scheme", "http"), (":authority", setting.target.host)]
+    words = [
+        (":method", "GET"),
+        (":scheme", "https" if setting.target.secure else "http"),
+        (":authority", setting.target.host),
+    ]
     words += [(":path", path_of(setting, kind))]
     words += [(name.lower(), text) for name, text in setting.plan.headers]
     return [(name.encode("latin-1"), text.encode("latin-1")) for name, text in words]

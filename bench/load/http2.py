@@ -65,6 +65,8 @@ class Session(Link):
         *("_owner", "_partings", "_streams", "_told"),
     )
 
+    alpn = "h2"
+
     def __init__(self, owner: Multiplexed, setting: Setting, kind: Http2) -> None:
         super().__init__(setting)
         self._owner = owner
@@ -155,7 +157,7 @@ class Session(Link):
 
     def ended(self) -> None:
         """Everything that is open on it has failed."""
-        self._gone(Outcome.CLOSED, "end of file", "closed while idle")
+        self._gone(Outcome.CLOSED, self.end, "closed while idle")
 
     def lost(self, error: OSError) -> None:
         """Everything that is open on it has failed."""

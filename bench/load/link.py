@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from bench.load.outcomes import Outcome, outcome_of, said
+from bench.load.shield import Shield
 
 if TYPE_CHECKING:
     from bench.load.setting import Setting
@@ -25,23 +27,30 @@ class Link:
     """A connection to the target, without a language. Each kind of client speaks one on top of it.
 
     `connect`, then `push`. What happens is told by calls of `received`, `ended`, `lost`, `unmade` and `mute`,
-    which a language fills; after `drop` nothing more is told.
+    which a language fills; after `drop` nothing more is told. Where the target wants TLS, all of that is
+    about what is said within it, and hands are shaken as soon as it is connected.
 
     Args:
         setting: shared with all others.
 
     """
 
-    __slots__ = ("_fd", "_out", "_ready", "_setting", "_socket", "_writing", "port")
+    __slots__ = ("_fd", "_out", "_ready", "_setting", "_shield", "_socket", "_writing", "end", "port")
+
+    alpn: ClassVar[str] = "http/1.1"
+    """the name of the language, for TLS (RFC 7301)"""
 
     def __init__(self, setting: Setting) -> None:
         self.port = 0
+        self.end = "end of file"
+        """in which way the server closed, for reports"""
         self._setting = setting
         self._socket: socket.socket | None = None
         self._fd = -1
         self._ready = False  # the system has taken the connect; before, what is sent waits in _out
         self._writing = False  # waiting until the system takes more of _out
         self._out = b""
+        self._shield: Shield | None = None
 
     # --- what a language fills ---
 
@@ -92,14 +101,23 @@ class Link:
         self._fd = made.fileno()
         setting.open.add(self)
         setting.ledger.connections["opened"] += 1
+        if setting.target.secure:
+            self._shield = Shield(setting.trust(self.alpn), setting.target.name)
+            self._out = self._shield.sends()
         self._try_connect()
 
     def push(self, data: bytes) -> None:
         """Send as soon as the system takes it; nothing on a connection that is gone."""
         if self._socket is None:
             return
+        if self._shield is not None:
+            self._shield.say(data)
+            data = self._shield.sends()
         self._out = self._out + data if self._out else data
-        if self._ready and not self._writing:
+        self._go_out()
+
+    def _go_out(self) -> None:
+        if self._out and self._ready and not self._writing:
             self._flush()
 
     def poll(self) -> None:
@@ -107,14 +125,47 @@ class Link:
         self._readable()
 
     @property
+    def cut(self) -> bool:
+        """Whether the server has closed in a way that somebody on the way could have made up."""
+        return self._shield is not None and not self._shield.over
+
+    @property
     def there(self) -> bool:
         """Whether it has a socket: it was connected and is not dropped."""
         return self._socket is not None
+
+    def glance(self) -> bytes | None:
+        """Return something that has come and not been told; None: nothing has, b"": the end.
+
+        It is for who will drop the connection if there is something, and it may be lost with it.
+
+        Raises:
+            OSError: as the system says it.
+
+        """
+        assert self._socket is not None
+        try:
+            if self._shield is None:
+                return self._socket.recv(1, socket.MSG_PEEK)
+            while data := self._socket.recv(65536):  # what TLS says for itself is nothing
+                if found := self._shield.hear(data):
+                    return found
+                if self._shield.fault:
+                    raise self._shield.fault
+                if self._shield.over:
+                    break
+        except BlockingIOError:
+            return None
+        return b""
 
     def drop(self) -> None:
         """Close the socket."""
         if self._socket is not None:
             loop = self._setting.loop
+            if self._shield is not None and not self._out:
+                self._shield.leave()
+                with suppress(OSError):
+                    self._socket.send(self._shield.sends())
             loop.remove_reader(self._fd)
             if self._writing:
                 loop.remove_writer(self._fd)
@@ -177,10 +228,8 @@ class Link:
             except OSError as second:
                 self.lost(second)
             else:
-                if data:
-                    self.received(data)
-                elif error.errno == errno.EPIPE:
-                    self.ended()
+                if data or error.errno == errno.EPIPE:
+                    self._tell(data)
                 else:
                     # The system tells an error once, to the send; after that a reset reads as an end of file.
                     self.lost(error)
@@ -195,7 +244,30 @@ class Link:
         except OSError as error:
             self.lost(error)
             return
-        if data:
+        self._tell(data)
+
+    def _tell(self, data: bytes) -> None:
+        if self._shield is not None:
+            self._tell_shielded(self._shield, data)
+        elif data:
             self.received(data)
         else:
+            self.ended()
+
+    def _tell_shielded(self, shield: Shield, data: bytes) -> None:
+        """Tell what was said, and the end, which TLS has announced if nobody has made it up."""
+        if not data:
+            self.end += " without close_notify" if shield.shaken else " while shaking hands"
+            self.ended()
+            return
+        if said_now := shield.hear(data):
+            self.received(said_now)
+        if self._socket is not None and shield.fault is None and (out := shield.sends()):
+            self._out += out
+            self._go_out()
+        if self._socket is None:
+            return
+        if shield.fault is not None:
+            self.lost(shield.fault)
+        elif shield.over:
             self.ended()

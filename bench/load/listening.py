@@ -106,7 +106,7 @@ class Stream(Link):
             detail = "of a stream without chunks, which no client can tell from a cut"
         else:
             detail = "with no last chunk"
-        self.unmade(Outcome.CLOSED, f"end of file {detail}")
+        self.unmade(Outcome.CLOSED, f"{self.end} {detail}")
 
     def lost(self, error: OSError) -> None:
         """It was cut."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import ssl
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,8 @@ class Outcome(enum.StrEnum):
     """bytes that are not HTTP (nor WebSocket, where that is spoken), or more of them than were announced"""
     GAP = "gap"
     """events are missing in a stream: their numbers leap"""
+    TLS = "tls"
+    """hands were not shaken (a certificate that is not trusted, say), or what came was not its TLS"""
     LOCAL = "local"
     """this side ran out of descriptors, ports or permission: the figures of the run are worth nothing"""
 
@@ -69,6 +72,8 @@ _BY_ERRNO: Final = {
 
 def outcome_of(error: OSError) -> Outcome:
     """Return what a system call's error says about the server; what says nothing about it is `LOCAL`."""
+    if isinstance(error, ssl.SSLError):  # its numbers are OpenSSL's
+        return Outcome.TLS
     return _BY_ERRNO.get(error.errno or 0, Outcome.LOCAL)
 
 
@@ -81,4 +86,6 @@ def outcome_of_status(status: int) -> Outcome:
 
 def said(what: str, error: OSError) -> str:
     """Return an error as a report shows it: what failed, and the system's name for why."""
+    if isinstance(error, ssl.SSLError):
+        return f"{what}: {error.reason or error}"
     return f"{what}: {errno.errorcode.get(error.errno or 0, str(error))}"

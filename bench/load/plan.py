@@ -42,7 +42,10 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh(Kind):
-    """A new connection per request, `Connection: close`, the answer read to its end."""
+    """A new connection per request, `Connection: close`, the answer read to its end.
+
+    With TLS its latency has the handshake in it.
+    """
 
     word: ClassVar[str] = "fresh"
 
@@ -67,7 +70,7 @@ class Kept(Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Late(Kind):
-    """Connects, says nothing for a while, then sends its request."""
+    """Connects, with TLS shakes hands, says nothing for a while, then sends its request."""
 
     word: ClassVar[str] = "late"
 
@@ -163,7 +166,7 @@ class Events(Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http2(Kind):
-    """Requests on streams of HTTP/2 connections; over plain TCP, with prior knowledge.
+    """Requests on streams of HTTP/2 connections; over plain TCP with prior knowledge, else by ALPN.
 
     A server that leaves sends GOAWAY with the number of the last stream that it has seen (RFC 9113, 6.8).
     Streams up to it must be answered: when the connection ends with one of them open, that has failed.
@@ -212,6 +215,8 @@ class Plan:
     """of everything drawn by chance: Poisson arrivals and pauses"""
     most_open: int = 8000
     """connections at one time; arrivals past them fail as `local`"""
+    ca: str = ""
+    """of a target of https: the file (PEM) of the authorities that are trusted; empty: the system's"""
 
     def __post_init__(self) -> None:
         labels = [kind.label for kind in self.kinds]
@@ -248,6 +253,9 @@ def _tuples(content: Any) -> Any:
     return tuple(_tuples(each) for each in content) if isinstance(content, list) else content
 
 
+_PORTS: Final = {"http": 80, "https": 443}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A server's address, looked up once: a name server's speed is not what is measured."""
@@ -260,10 +268,17 @@ class Target:
     """for the Host header"""
     path: str
     """what the URL said after the host; empty when nothing"""
+    name: str = ""
+    """whose certificate it has to be, with TLS"""
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is spoken."""
+        return bool(self.name)
 
     @classmethod
     def parse(cls, text: str, *, anywhere: bool = False) -> Target:
-        """Read `http://HOST:PORT[/path]`, `unix:/path` or `unix:@abstract`.
+        """Read `http://HOST:PORT[/path]`, the same with `https`, `unix:/path` or `unix:@abstract`.
 
         Args:
             text: the address.
@@ -283,11 +298,13 @@ class Target:
             shown = path if path.startswith("@") else place
             return cls(text=f"unix:{shown}", family=socket.AF_UNIX, address=place, host="localhost", path="")
         url = urllib.parse.urlsplit(text)
-        if url.scheme != "http" or not url.hostname:
-            raise ValueError(f"{text!r} is not a target: write http://HOST:PORT or unix:/path")
-        found = socket.getaddrinfo(url.hostname, url.port or 80, type=socket.SOCK_STREAM)
+        if url.scheme not in _PORTS or not url.hostname:
+            raise ValueError(f"{text!r} is not a target: write http(s)://HOST:PORT or unix:/path")
+        port = url.port or _PORTS[url.scheme]
+        found = socket.getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
         if not anywhere and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
             raise ValueError(f"{text!r} is not on this machine; say anywhere if it is yours to load")
         path = url.path + (f"?{url.query}" if url.query else "")
-        return cls(text=text, family=family, address=address, host=url.netloc, path=path)
+        name = url.hostname if url.scheme == "https" else ""
+        return cls(text=text, family=family, address=address, host=url.netloc, path=path, name=name)

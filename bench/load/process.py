@@ -44,7 +44,7 @@ class LoadProcess:
     """`python -m bench.load` as a context manager. On leaving it the process is gone, whatever happened.
 
     Args:
-        target: `http://HOST:PORT[/path]` or `unix:/path`.
+        target: `http://HOST:PORT[/path]`, the same with `https`, or `unix:/path`.
         plan: what load; its `seconds` bound it even when nobody stops it.
         timeline: put the course of latency over time into the report.
 

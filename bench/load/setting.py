@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.load.shield import context_of
+
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
     from bench.load.answers import Dialect
     from bench.load.ledger import Ledger
@@ -25,6 +28,15 @@ class Setting:
         self.dialect = dialect
         self.ledger = ledger
         self.open: set[Link] = set()
+        self._trusts: dict[str, ssl.SSLContext] = {}
+        if target.secure:
+            self.trust("http/1.1")  # before the first request is due, and an error is the caller's
+
+    def trust(self, alpn: str) -> ssl.SSLContext:
+        """Return what is trusted by those who speak that language."""
+        if alpn not in self._trusts:
+            self._trusts[alpn] = context_of(self.plan.ca, alpn)
+        return self._trusts[alpn]
 
     def sweep(self) -> None:
         """End what has waited too long; called now and then, as a timer per request would cost more."""

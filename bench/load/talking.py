@@ -119,7 +119,7 @@ class Talk(Link):
         if self._state == "closing":
             self._over()
             return
-        self.unmade(Outcome.CLOSED, f"end of file {self._got()}")
+        self.unmade(Outcome.CLOSED, f"{self.end} {self._got()}")
 
     def lost(self, error: OSError) -> None:
         """As `ended`; after the close frames it is only impolite."""

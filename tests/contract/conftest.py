@@ -12,6 +12,7 @@ from tests.contract.publishing import make_template
 from tests.contract.site import Site
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -36,8 +37,10 @@ def serve() -> Iterator[Callable[..., Server]]:
     """Start servers that end with the test."""
     servers: list[Server] = []
 
-    def start(behave: Callable[[Visit], None], path: str = "") -> Server:
-        servers.append(Server(behave, path))
+    def start(
+        behave: Callable[[Visit], None], path: str = "", context: ssl.SSLContext | None = None
+    ) -> Server:
+        servers.append(Server(behave, path, context))
         return servers[-1]
 
     yield start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
@@ -64,6 +65,11 @@ class Visit:
         if and_close:
             self.link.close()
 
+    def bye(self) -> None:
+        """Say the end within TLS, and wait until the client has said it too."""
+        assert isinstance(self.link, ssl.SSLSocket)
+        self.link.unwrap()
+
     def reset(self) -> None:
         """Close so that the client is told of a reset."""
         self.link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -73,15 +79,19 @@ class Visit:
 class Server:
     """A listener, and a thread per connection that behaves as told."""
 
-    def __init__(self, behave: Callable[[Visit], None], path: str = "") -> None:
+    def __init__(
+        self, behave: Callable[[Visit], None], path: str = "", context: ssl.SSLContext | None = None
+    ) -> None:
         family = socket.AF_UNIX if path else socket.AF_INET
         self.behave = behave
+        self.context = context
         self.requests = 0
         self.messages: list[bytes] = []
         self.listener = socket.socket(family)
         self.listener.bind(path or ("127.0.0.1", 0))
         self.listener.listen(1024)
-        self.target = f"unix:{path}" if path else f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        scheme = "https" if context else "http"
+        self.target = f"unix:{path}" if path else f"{scheme}://127.0.0.1:{self.listener.getsockname()[1]}"
         self.ended = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -97,7 +107,11 @@ class Server:
                 link.family == socket.AF_INET
             ):  # what comes in two pieces is not to wait for an ACK of the first
                 link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.behave(Visit(self, link))
+            if self.context is None:
+                self.behave(Visit(self, link))
+                return
+            with self.context.wrap_socket(link, server_side=True) as talk:
+                self.behave(Visit(self, talk))
 
     def close(self) -> None:
         """Listen no more and wake whoever waits on `ended`."""
@@ -127,10 +141,15 @@ def kind_answer(visit: Visit) -> None:
 
 
 def put(
-    target: str, *kinds: Kind, seconds: float = 0.25, timeout: float = 5.0, marks: Marks | None = None
+    target: str,
+    *kinds: Kind,
+    seconds: float = 0.25,
+    timeout: float = 5.0,
+    marks: Marks | None = None,
+    ca: str = "",
 ) -> Report:
     """Put the load on the target, and see that every request has exactly one end."""
-    plan = Plan(kinds=kinds, seconds=seconds, timeout=timeout)
+    plan = Plan(kinds=kinds, seconds=seconds, timeout=timeout, ca=ca)
     report = asyncio.run(run(target, plan, marks=marks))
     assert report.sent == report.ok + report.failed == sum(report.total.outcomes.values())
     assert report.sent > 0
