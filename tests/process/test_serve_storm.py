@@ -101,6 +101,20 @@ def test_no_client_notices_a_restart(
     each of these has heard the new generation.
     """
     app = service(source.replace("LINGER", str(LINGER)).replace("PAUSE", "0"), max_draining=50).serves()
+    storm(app, source, lasting, count, share=SHARES.get(source, 1), left_out=LEFT_OUT.get(source, ()))
+
+
+def storm(
+    app: Service,
+    source: str,
+    lasting: tuple[Kind, ...],
+    count: int,
+    *,
+    share: float,
+    left_out: tuple[type[Kind], ...],
+    ca: str = "",
+) -> None:
+    """Restart so often under every kind of client; over TLS, if there is an authority to trust."""
     kinds: tuple[Kind, ...] = (
         Fresh(rate=100),
         Kept(rate=100, connections=50, pause=(0.0, 2 * LINGER)),
@@ -110,11 +124,9 @@ def test_no_client_notices_a_restart(
         Pipeline(rate=10),
         *lasting,
     )
-    share = SHARES.get(source, 1)
-    left_out = LEFT_OUT.get(source, ())
     kinds = tuple(replace(kind, rate=kind.rate * share) for kind in kinds if not isinstance(kind, left_out))
-    plan = Plan(kinds=kinds, seconds=None, timeout=2 * PATIENCE, generation_body=r"^(\d+) ")
-    with LoadProcess(f"http://127.0.0.1:{app.port}", plan) as load:
+    plan = Plan(kinds=kinds, seconds=None, timeout=2 * PATIENCE, generation_body=r"^(\d+) ", ca=ca)
+    with LoadProcess(f"http{'s' if ca else ''}://127.0.0.1:{app.port}", plan) as load:
         load.wait_started()
         for number in range(2, count + 2):
             assert app.restart() == number

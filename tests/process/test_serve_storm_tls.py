@@ -1,0 +1,55 @@
+"""The storm over TLS: handshakes, records and close_notify between a client and the end of its connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+from bench.load import Http2, Kind, Pipeline
+
+from tests.process.test_serve import ASGI, UVLOOP
+from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_ends import of
+from tests.process.test_serve_granian import GRANIAN
+from tests.process.test_serve_hypercorn import HYPERCORN
+from tests.process.test_serve_storm import LASTING, LINGER, STREAMS, storm
+from tests.process.test_serve_wsgi import WSGI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.process.service import Service
+
+SHARE = 1 / 4
+"""What of the rates of the storm is left: a handshake costs both sides as much as several answers."""
+EVERY = (*LASTING, Http2(rate=20))
+LEFT_OUT: dict[str, tuple[type[Kind], ...]] = {GRANIAN: (Pipeline,)}
+"""granian shows nobody what is within its TLS: a request that comes behind another one is not seen."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("source", "lasting"),
+    [
+        (ASGI, LASTING),
+        (UVLOOP, LASTING),
+        (WSGI, STREAMS),
+        (AIOHTTP, LASTING),
+        (HYPERCORN, EVERY),
+        (GRANIAN, EVERY),
+    ],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian"],
+)
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.very_long)])
+def test_no_client_notices_a_restart_over_tls(
+    service: Callable[..., Service], tmp_path: Path, source: str, lasting: tuple[Kind, ...], count: int
+) -> None:
+    """The kinds of clients of the storm without TLS; hands are shaken while generations change."""
+    pem, ca = tmp_path / "cert.pem", tmp_path / "ca.pem"
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(ca))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    app = service(of(source, linger=LINGER, pem=str(pem)), max_draining=50).serves()
+    storm(app, source, lasting, count, share=SHARE, ca=str(ca), left_out=LEFT_OUT.get(source, ()))
