@@ -19,7 +19,7 @@ _ALSO = {"loop.py": {"_failed"}}
 
 _WORDS = re.compile(r"[a-z]{3,}")
 
-SPEAKERS = ("master", "program", "store", "updater", "launch.py", "entry.py")
+SPEAKERS = ("master", "program", "store", "updater", "foreign", "launch.py", "entry.py")
 """Who says something to the log, below src/overseer."""
 
 

@@ -1,0 +1,109 @@
+"""Who has accepted a connection of ours, on this very machine: the process that holds its other end.
+
+The kernel is asked for that one socket (sock_diag(7)), which costs it nothing. Where that is forbidden, as by
+RestrictAddressFamilies=, the table of all connections is read, which takes long on a busy host.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CAN_LOOK = os.path.exists("/proc/self/fd")
+"""Whether this system tells; Linux does."""
+
+_SOCK_DIAG, _BY_FAMILY, _REQUEST, _ERROR = 4, 20, 1, 2
+"""NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST and NLMSG_ERROR (linux/netlink.h, sock_diag.h)."""
+
+_HEAD = struct.Struct("=IHHII")
+"""Of a message: length, type, flags, sequence, sender (netlink(7))."""
+
+_INODE = struct.Struct("=68xI")
+"""Of an inet_diag_msg: the last word."""
+
+
+def inode_of_peer(sock: socket.socket) -> str:
+    """Return the inode of the other end, once it is accepted: before, and elsewhere, there is none."""
+    try:
+        inode = _ask_kernel(sock)
+    except (OSError, struct.error):
+        inode = _look_up(sock)
+    return inode if inode != "0" else ""
+
+
+def is_below(inode: str, program: int) -> bool:
+    """Whether a process, or one that it has started, holds the socket with this inode."""
+    return any(_holds(pid, inode) for pid in (program, *_below(program)))
+
+
+def _ask_kernel(sock: socket.socket) -> str:
+    here, there = sock.getsockname(), sock.getpeername()
+    asked = struct.pack("=BBBxI", sock.family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF)  # in whatever state
+    asked += struct.pack("!HH16s16s", there[1], here[1], _packed(sock, there), _packed(sock, here))
+    asked += struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
+        kernel.settimeout(1.0)
+        kernel.send(_HEAD.pack(_HEAD.size + len(asked), _BY_FAMILY, _REQUEST, 0, 0) + asked)
+        answer = kernel.recv(8192)
+    if _HEAD.unpack_from(answer)[1] == _ERROR:
+        raise OSError(-struct.unpack_from("=i", answer, _HEAD.size)[0], "the kernel does not tell")
+    return str(_INODE.unpack_from(answer, _HEAD.size)[0])
+
+
+def _packed(sock: socket.socket, place: tuple[str, int]) -> bytes:
+    return socket.inet_pton(sock.family, place[0])
+
+
+def _look_up(sock: socket.socket) -> str:
+    table = "tcp6" if sock.family == socket.AF_INET6 else "tcp"
+    mine, theirs = _as_kernel(sock.getsockname()), _as_kernel(sock.getpeername())
+    for name in {table, "tcp6"}:  # an IPv4 connection to a listener of both is in the second
+        with open(f"/proc/net/{name}", encoding="ascii") as lines:
+            for line in lines:
+                fields = line.split(maxsplit=10)
+                if len(fields) > 9 and (_tail(fields[1]), _tail(fields[2])) == (theirs, mine):
+                    return fields[9]
+    return ""
+
+
+def _as_kernel(place: tuple[str, int]) -> str:
+    """Return an address as /proc/net/tcp ends: four bytes in the machine's order, and the port."""
+    family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+    (word,) = struct.unpack("=I", socket.inet_pton(family, place[0])[-4:])
+    return f"{word:08X}:{place[1]:04X}"
+
+
+def _tail(field: str) -> str:
+    return field[-13:]
+
+
+def _holds(pid: int, inode: str) -> bool:
+    wanted = f"socket:[{inode}]"
+    try:
+        return any(_link(f"/proc/{pid}/fd/{fd}") == wanted for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _below(pid: int) -> Iterator[int]:
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as listing:
+                found = [int(child) for child in listing.read().split()]
+            for child in found:
+                yield child
+                yield from _below(child)
+    except OSError:
+        return

@@ -1,0 +1,81 @@
+"""The probe of `--ready-url`, which knocks where the old generation listens, too."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from overseer.foreign import acceptor, probe
+from tests.process.service import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.process.service import Service
+
+WELL = """
+import http.server, os, socket
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if os.path.exists("well") else 503)
+        self.end_headers()
+
+server = http.server.HTTPServer(("", 0), Handler, bind_and_activate=False)
+server.socket = socket.socket(fileno=3)
+server.serve_forever()
+"""
+
+
+def test_who_answers_one_client_at_a_time_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of several knocks is taken back as soon as the wrong one has accepted it."""
+    monkeypatch.setattr(probe, "_PATIENCE", 3600.0)  # nobody here would live to see it
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()  # so that nothing is accepted by it
+    judged = list[int]()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        ask = threading.Thread(target=lambda: judged.append(probe._answers(url, done.pid, 3)), daemon=True)
+        ask.start()
+        listener.settimeout(20)
+        for _ in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(20)
+                assert connection.recv(1) == b""  # as gunicorn's sync worker waits for a request
+        until(lambda: judged, "the try is over")
+    assert judged == [0]
+
+
+def test_a_bad_answer_of_the_new_generation_is_told(service: Callable[..., Service]) -> None:
+    """Once, with its status: else nobody knew why the generation does not get ready."""
+    command = ["-m", "overseer", "run", "--address", "127.0.0.1:0", "--ready-url", "http://127.0.0.1:{port}/"]
+    app = service(WELL, command=[*command, "--", sys.executable, "app.py"])
+    app.logged(r"overseer: http://127.0.0.1:\d+/ answers with status 503, which is not ready")
+    (app.folder / "well").touch()
+    app.serves()
+    assert app.log.count("which is not ready") == 1
+
+
+@pytest.mark.parametrize("look", [acceptor._ask_kernel, acceptor._look_up])
+@pytest.mark.parametrize(("host", "listens"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("127.0.0.1", "")])
+def test_the_kernel_tells_who_has_accepted(look: Callable[..., str], host: str, listens: str) -> None:
+    """Over IPv4, IPv6, and IPv4 to a listener of both, in either way of asking."""
+    both = not listens
+    family = socket.AF_INET6 if both or ":" in listens else socket.AF_INET
+    with (
+        socket.create_server((listens or "::", 0), family=family, dualstack_ipv6=both) as listener,
+        socket.create_connection((host, listener.getsockname()[1])) as knocks,
+    ):
+        assert look(knocks) == "0"
+        accepted, _ = listener.accept()
+        with accepted:
+            inode = look(knocks)
+            assert inode == str(os.fstat(accepted.fileno()).st_ino)
+            assert acceptor.is_below(inode, os.getpid())
