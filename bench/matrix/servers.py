@@ -111,12 +111,12 @@ frontend web
 """
 _PUMA: Final = "run ->(env) { env['rack.input'].read; [200, {}, ['hello']] }\n"
 
-_SAYS_SO: Final = ("--ready", "notify")
 _GTHREAD: Final = ("-k", "gthread", "--threads", "16")
 _UWSGI: Final = (
     "--plugin",
     "python3",
     "--master",
+    "--need-app",
     "--threads",
     "16",
     "--socket-protocol",
@@ -127,8 +127,8 @@ _UWSGI_ENDS: Final = ("--hook-master-start", "unix_signal:15 gracefully_kill_the
 _GRANIAN: Final = ("--interface", "asgi", "--port", "PORT", "bench.matrix.app:asgi")
 
 SERVERS: Final = (
-    Server("gunicorn gthread", "gunicorn", _python("gunicorn", "wsgi", *_GTHREAD), _SAYS_SO),
-    Server("gunicorn sync", "gunicorn", _python("gunicorn", "wsgi", "-w", "4"), _SAYS_SO),
+    Server("gunicorn gthread", "gunicorn", _python("gunicorn", "wsgi", *_GTHREAD)),
+    Server("gunicorn sync", "gunicorn", _python("gunicorn", "wsgi", "-w", "4")),
     Server("uWSGI", "uwsgi", _python("uwsgi", "wsgi", *_UWSGI_ENDS, *_UWSGI)),
     Server("hypercorn", "hypercorn", _python("hypercorn", "asgi", "-b", "fd://{fd}"), answers=NOTHING),
     Server(

@@ -79,3 +79,14 @@ def test_the_kernel_tells_who_has_accepted(look: Callable[..., str], host: str, 
             inode = look(knocks)
             assert inode == str(os.fstat(accepted.fileno()).st_ino)
             assert acceptor.is_below(inode, os.getpid())
+
+
+def test_gunicorn_is_not_believed_without_a_word(service: Callable[..., Service]) -> None:
+    """Whoever has it asked for nothing is told what that means; `no_warn` has it not said."""
+    gunicorn = ["-m", "overseer", "run", "--", sys.executable, "-m", "gunicorn", "--version"]
+    app = service(command=gunicorn)
+    assert app.wait() == 0
+    assert "gunicorn says that it is ready before its workers" in app.log
+    quiet = service(command=[*gunicorn[:3], "--no-warn", *gunicorn[3:]])
+    assert quiet.wait() == 0
+    assert "gunicorn says" not in quiet.log

@@ -18,6 +18,7 @@ from overseer.config import Config
 from overseer.errors import ConfigError
 from overseer.foreign import envfile
 from overseer.foreign.document import KNOWN, NOT_IN_A_FILE, Document, find
+from overseer.foreign.hasty import is_hasty
 from overseer.foreign.options import Options
 from overseer.foreign.placeholders import fill, names
 from overseer.foreign.run import options_of
@@ -220,3 +221,24 @@ def test_any_text_is_a_document_or_an_error_of_ours(text: str) -> None:
     except ConfigError as error:
         wrong = error
     assert wrong is None or str(wrong).startswith("overseer.toml")
+
+
+@pytest.mark.parametrize(
+    ("command", "gate", "environ", "hasty"),
+    [
+        (["gunicorn", "app:app"], {}, {}, True),
+        (["/srv/venv/bin/gunicorn", "app:app"], {"ready": "notify"}, {}, True),
+        (["python3.13", "-m", "gunicorn", "app:app"], {}, {}, True),
+        (["python", "bin/gunicorn", "app:app"], {}, {}, True),
+        (["gunicorn", "--preload", "app:app"], {}, {}, False),
+        (["gunicorn", "app:app"], {}, {"GUNICORN_CMD_ARGS": "-w 2 --preload"}, False),
+        (["gunicorn", "app:app"], {"ready_url": "http://127.0.0.1:8000/"}, {}, False),
+        (["python", "server.py", "gunicorn"], {}, {}, False),
+        (["uvicorn", "app:app"], {}, {}, False),
+    ],
+)
+def test_a_server_that_says_ready_too_early_is_known(
+    command: list[str], gate: dict[str, Any], environ: dict[str, str], *, hasty: bool
+) -> None:
+    """Unless it imports the application first, or is asked for an answer."""
+    assert is_hasty(Options(command=command, **gate), environ) is hasty

@@ -147,11 +147,12 @@ systemd: from descriptor 3, with LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES, and 
 In COMMAND, {fd:NAME}, {port:NAME} and {host:NAME} stand for a listener.
 
 \b
-  overseer run --address :8000 -- gunicorn app:app
-  overseer run --address :8000 -- uvicorn --fd {fd} app:app
+  overseer run --address :8000 --ready-url 'http://127.0.0.1:{port}/' -- gunicorn app:app
+  overseer run --address :8000 --ready-url 'http://127.0.0.1:{port}/' -- uvicorn --fd {fd} app:app
 
 A restart (SIGUSR2, or overseer restart) starts the next generation beside the old one, waits until it is
-ready, and only then asks the old one to drain.
+ready, and only then asks the old one to drain. With --ready-url that is when it answers; else when it says
+READY=1 or has been alive for --ready-after, so that one which fails later ends the service.
 
 Every option may stand in overseer.toml, or under [tool.overseer] in pyproject.toml, with _ for -. What
 may be given several times is a list there: addresses, env_files, clean_exits. So is command."""

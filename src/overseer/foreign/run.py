@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,11 +12,14 @@ from overseer.edition import edition
 from overseer.errors import ConfigError, NotSupportedError
 from overseer.foreign import shim
 from overseer.foreign.document import Document, find
+from overseer.foreign.hasty import is_hasty
 from overseer.foreign.options import Options
 from overseer.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_log = logging.getLogger("overseer")
 
 
 def play(config: str, given: Mapping[str, Any]) -> NoReturn:
@@ -37,6 +41,11 @@ def play(config: str, given: Mapping[str, Any]) -> NoReturn:
         raise NotSupportedError(f"overseer run has no part {mine.part!r}")
     options = read()
     shim.find_executable(options)
+    if is_hasty(options, os.environ) and not options.no_warn:
+        _log.warning(
+            "gunicorn says that it is ready before its workers have imported the application: "
+            "give --ready-url, or a restart may end what serves for a release that does not"
+        )
     launch(options, _command(), [os.path.abspath(file) for file in files])
 
 

@@ -1,0 +1,28 @@
+"""A server that says READY=1 before it can answer: with no other question a restart would believe it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from overseer.foreign.options import Options
+
+
+def is_hasty(options: Options, environ: Mapping[str, str]) -> bool:
+    """Whether the command is gunicorn, which says it before its workers have imported the application.
+
+    Unless it imports it itself first (`--preload`), or is asked for an answer (`ready_url`). A file of its
+    own may have it preload, too; that file is a program, and is not run to be read.
+    """
+    given = [*options.command, *environ.get("GUNICORN_CMD_ARGS", "").split()]
+    return not options.ready_url and _is_gunicorn(options.command) and "--preload" not in given
+
+
+def _is_gunicorn(command: Sequence[str]) -> bool:
+    first, *rest = (os.path.basename(word) for word in command[:3])
+    if first.startswith("python"):
+        return rest == ["-m", "gunicorn"] or rest[:1] == ["gunicorn"]
+    return first == "gunicorn"
