@@ -91,6 +91,30 @@ def test_who_shakes_hands_is_not_left(service: Callable[..., Service], tmp_path:
 
 @pytest.mark.parametrize(
     "source",
+    [ASGI, UVLOOP, WSGI, AIOHTTP, HYPERCORN, GRANIAN],
+    ids=["asgi", "uvloop", "wsgi", "aiohttp", "hypercorn", "granian"],
+)
+def test_who_does_not_look_at_what_it_keeps_holds_nobody_up(
+    service: Callable[..., Service], tmp_path: Path, source: str
+) -> None:
+    """Most clients read nothing on an idle connection, nor that TLS ends, until they ask again."""
+    pem = tmp_path / "cert.pem"
+    context, renew = certificates(pem)
+    renew()
+    app = service(of(source, linger=1, pem=str(pem))).serves()
+    plain = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    with context.wrap_socket(plain, server_hostname="localhost") as rests:
+        rests.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        found = b""
+        while not found.endswith(b"1 0"):
+            found += rests.recv(1000)
+        app.restart()
+        app.logged(r"generation 1 .* left after .*: exit status 0")
+    assert "Traceback" not in app.log
+
+
+@pytest.mark.parametrize(
+    "source",
     [ASGI, UVLOOP, AIOHTTP, STREAMS, HYPERCORN, GRANIAN, GRPC],
     ids=["asgi", "uvloop", "aiohttp", "streams", "hypercorn", "granian", "grpc"],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -11,6 +12,8 @@ import struct
 import termios
 from typing import Any
 
+_LAST_WORD = 1.0
+"""Seconds that a client of TLS has for its own last word on a connection that was silent."""
 _NOTHING = struct.pack("i", 0)
 
 
@@ -44,11 +47,20 @@ def end_silent_transport(transport: Any) -> bool:
     """Do the same for a transport of asyncio, whose own close takes another round of the loop.
 
     One that has not sent everything yet, to a client that reads slowly, is not silent, either. Under TLS the
-    transport says the end itself, after the word with which TLS ends.
+    transport says the end itself, after the word with which TLS ends, and waits for the client's own. Many
+    clients do not look at a connection that they keep, so they have not much time for that. One that is
+    being closed is never said to be silent: closed twice, asyncio's transport of TLS fails when it is asked.
     """
+    if transport.is_closing():
+        return False
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:
         return True
     if transport.get_write_buffer_size():
         return False
-    return is_silent(sock) if transport.get_extra_info("ssl_object") else end_silent(sock)
+    if not transport.get_extra_info("ssl_object"):
+        return end_silent(sock)
+    silent = is_silent(sock)
+    if silent:
+        asyncio.get_running_loop().call_later(_LAST_WORD, transport.abort)
+    return silent
