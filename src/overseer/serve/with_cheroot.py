@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import selectors
 import socket
 import sys
@@ -189,7 +190,7 @@ class _Server(wsgi.Server):
             if connection.told_the_end:
                 if now > min(connection.since + _AFTERWARDS, connection.ended + _AFTERWARDS_AT_MOST):
                     self._end(connection)
-            elif now > min(connection.since + self.timeout, self._patience) and end_silent(connection.socket):
+            elif now > min(connection.since + self.timeout, self._patience) and connection.end_silent():
                 self._end(connection)
 
     def _end(self, connection: _Connection) -> None:
@@ -316,8 +317,35 @@ class _Connection(server.HTTPConnection):
         self.told_the_end = True
         self.ended = time.monotonic()
         with contextlib.suppress(OSError):
+            self._end_tls(self.server.timeout)
             self.socket.shutdown(socket.SHUT_WR)
         self.server.put_conn(self)
+
+    def end_silent(self) -> bool:
+        """Say the end if nothing has come that was not read; return whether it is silent."""
+        if not hasattr(self.socket, "unwrap"):
+            return end_silent(self.socket)
+        self.socket.settimeout(0)
+        silent = is_silent(self.socket)
+        if silent:
+            self._end_tls(0)
+        self.socket.settimeout(self.server.timeout)
+        return silent
+
+    def _end_tls(self, patience: float) -> None:
+        """Say that TLS ends, if there is room for that within so many seconds; the client may do so later.
+
+        Without it a client cannot tell a body that lasts as long as the connection from one that was cut.
+        """
+        unwrap: Callable[[], Any] | None = getattr(self.socket, "unwrap", None)
+        if unwrap:
+            room = select.poll()
+            room.register(self.socket, select.POLLOUT)
+            room.poll(1000 * patience)
+            self.socket.settimeout(0)
+            with contextlib.suppress(OSError, ValueError):  # he has not said it, or there is no TLS any more
+                unwrap()
+            self.socket.settimeout(self.server.timeout)
 
     def skip(self) -> bool:
         """Read what nobody will answer; return whether the client has said its end, too."""
