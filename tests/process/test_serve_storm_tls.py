@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 SHARE = 1 / 4
 """What of the rates of the storm is left: a handshake costs both sides as much as several answers."""
-EVERY = (*LASTING, Http2(rate=20))
+STREAMS_OR_TALKS = tuple(replace(kind, rate=kind.rate * SHARE) for kind in LASTING)
+EVERY = (*STREAMS_OR_TALKS, Http2(rate=20))
 LEFT_OUT: dict[str, tuple[type[Kind], ...]] = {GRANIAN: (Pipeline,)}
 """granian shows nobody what is within its TLS: a request that comes behind another one is not seen."""
 
@@ -33,10 +35,10 @@ LEFT_OUT: dict[str, tuple[type[Kind], ...]] = {GRANIAN: (Pipeline,)}
 @pytest.mark.parametrize(
     ("source", "lasting"),
     [
-        (ASGI, LASTING),
-        (UVLOOP, LASTING),
+        (ASGI, STREAMS_OR_TALKS),
+        (UVLOOP, STREAMS_OR_TALKS),
         (WSGI, STREAMS),
-        (AIOHTTP, LASTING),
+        (AIOHTTP, STREAMS_OR_TALKS),
         (HYPERCORN, EVERY),
         (GRANIAN, EVERY),
     ],
