@@ -77,7 +77,7 @@ class Config:
     handover: str = "overlap"
     """`overlap`: the next generation is started beside the old one. `sequential`: after it has left."""
     ready_after: float | None = 1.0
-    """Seconds alive that count as ready when the program says nothing; None: only `state.ready()` counts."""
+    """Seconds alive that count as ready where there is no address; None: only `state.ready()` counts."""
     ready_timeout: float = 60.0
     """How long a generation may take to reach `overseer.run`, and then to be ready, before it is given up."""
     probation: float = 30.0
@@ -205,7 +205,7 @@ class Config:
             workers=self.workers,
             handover=handover,
             restarts=Restarts.NOT_AFTER_FETCH if self.no_restart_after_fetch else restarts,
-            ready_after=inf if self.ready_after is None else self.ready_after,
+            ready_after=inf if self.ready_after is None or self.listens_on else self.ready_after,
             ready_timeout=self.ready_timeout,
             terminate_timeout=self.terminate_timeout,
             probation=self.probation,

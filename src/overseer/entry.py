@@ -149,7 +149,7 @@ def _be_program(config: Config, mine: role.Role) -> None:  # noqa: C901 - of sho
 
     def say(word: str, reason: str) -> None:
         now = time.monotonic()
-        if word == "ready" and word in said:
+        if word in ("ready", "starting") and "ready" in said:
             return
         if word == "alive" and (config.watchdog == inf or now < said.get(word, -inf) + config.watchdog / 4):
             return  # nobody waits for it, or not yet

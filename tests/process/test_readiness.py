@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from typing import TYPE_CHECKING
@@ -61,6 +62,23 @@ if __name__ == "__main__":
     overseer.run(program, **OPTIONS)
 """
 LISTENS = gated("state.listener.listen(); allowed('go', state)")
+WORKS = gated("""
+    print("works", state.generation, flush=True)
+    while state.generation > 1 and not os.path.exists("go"):
+        assert not os.path.exists("bad")
+        time.sleep(0.01)
+""")
+"""Does much before it accepts, and may fail at it."""
+FORKS = gated("""
+    if child := os.fork():
+        state.draining.wait()
+        os.waitpid(child, 0)
+        return
+    print("forked", state.generation, flush=True)
+    allowed("go", state) if state.generation > 1 else None
+    answer(state)
+    os._exit(0)
+""")
 SILENT = """
 import overseer
 overseer.run(lambda state: state.draining.wait(), **OPTIONS)
@@ -96,6 +114,45 @@ def test_servers_with_a_loop_answer_and_leave(service: Callable[..., Service], s
     assert app.restart() == 2
     app.logged(r"generation 1 \(pid \d+\) left after .*: exit status 0")
     app.answers(2)
+
+
+@pytest.mark.parametrize("ends", ["done", "failed"])
+def test_a_program_with_an_address_is_ready_when_it_uses_it(
+    service: Callable[..., Service], ends: str
+) -> None:
+    """However long it works before: nobody is asked to leave for one that has only lived for a while."""
+    app = service(WORKS, ready_after=0.05).serves()
+    with app.call() as caller:
+        caller.sendall(b'{"type": "restart"}\n')
+        app.said("works 2")
+        until(lambda: app.status()["generations"][-1]["workers"][0]["age"] > 1.5, "it lives")
+        assert _phases(app) == {1: "serving", 2: "starting"}
+        assert app.knock()[0] == 1
+        (app.folder / ("go" if ends == "done" else "bad")).touch()
+        assert json.loads(caller.makefile().readline())["outcome"] == ends
+
+
+def test_a_forked_process_may_be_the_one_that_accepts(service: Callable[..., Service]) -> None:
+    """Then its use of the listener counts, and not before."""
+    app = service(FORKS, ready_after=0.05).serves()
+    app.signal(signal.SIGUSR2)
+    app.said("forked 2")
+    until(lambda: app.status()["generations"][-1]["workers"][0]["age"] > 1.5, "it lives")
+    assert _phases(app) == {1: "serving", 2: "starting"}
+    (app.folder / "go").touch()
+    app.serves(2)
+    app.answers(2)
+    assert "means nothing" not in app.log
+
+
+def test_a_listener_that_is_given_away_is_used(service: Callable[..., Service]) -> None:
+    """Whoever has its descriptor may accept without our knowing."""
+    source = ECHO.replace(
+        "    while True:\n",
+        "    import socket\n    listener = socket.socket(fileno=state.listener.detach())\n"
+        "    listener.setblocking(True)\n    state.draining.wait() or sys.exit()\n    while True:\n",
+    )
+    service(source, ready_timeout=5).serves()
 
 
 def test_being_alive_for_a_while_counts_as_ready(service: Callable[..., Service]) -> None:

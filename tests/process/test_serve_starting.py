@@ -101,6 +101,17 @@ def test_an_application_may_take_its_time_to_start(service: Callable[..., Servic
             assert json.loads(caller.makefile().readline())["outcome"] == ends
 
 
+def test_a_server_may_be_begun_by_one_that_is_ready(service: Callable[..., Service]) -> None:
+    """It has looked at its listener, say: that is no word without meaning for the master."""
+    source = STREAMS.replace(
+        "    await overseer.serve", "    state.listener.fileno()\n    await overseer.serve"
+    )
+    assert source != STREAMS
+    app = service(source).serves()
+    assert app.restart() == 2
+    assert "means nothing" not in app.log
+
+
 def has_lived(app: Service, seconds: float) -> bool:
     """Tell whether the youngest generation has lived that long since it was let in."""
     workers = app.status()["generations"][-1]["workers"]

@@ -202,7 +202,7 @@ HANGS = ECHO.replace(
     "    while True:\n        connection, _",
     "    import time\n"
     "    for _ in range(10):\n        state.alive()\n        time.sleep(0.1)\n"
-    "    time.sleep(1000)\n"
+    "    state.ready()\n    time.sleep(1000)\n"
     "    while True:\n        connection, _",
 )
 """Serves nobody: it is alive for a second, and then it hangs."""
@@ -213,7 +213,7 @@ def test_a_native_program_that_hangs_is_ended_and_who_waited_is_answered(
 ) -> None:
     """With `watchdog` and `fdstore`, by the next one, which does not hang."""
     lines = ("WatchdogSec=5", "Restart=on-failure", "RestartSec=1", "FileDescriptorStoreMax=8")
-    options = {"address": f"127.0.0.1:{port}", "fdstore": True, "watchdog": 1.5, "ready_after": 0.2}
+    options = {"address": f"127.0.0.1:{port}", "fdstore": True, "watchdog": 1.5}
     app = unit(HANGS, *lines, **options)
     app.start()
     with socket.create_connection(("127.0.0.1", port), timeout=SLOW) as waiting:

@@ -95,8 +95,9 @@ class Options(Config):
         """Return what the master has to know."""
         settings = super().settings()
         policy = settings.policy
-        if self.ready == "notify" or self.ready_url:
-            policy = replace(policy, ready_after=inf)
+        unasked = self.ready == "alive" and not self.ready_url and self.ready_after is not None
+        lives = self.ready_after if unasked else inf  # whether it accepts is not seen
+        policy = replace(policy, ready_after=lives)
         foreign = Foreign(
             runs=True,
             drain_signal=self.drain_signal,

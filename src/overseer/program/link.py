@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("overseer")
 
+_READY = 255
+"""What a forked process wakes with whom the master knows: no signal has that number."""
+
 
 class Link:
     """Words to and from the master. After `listen` any thread and any signal handler may use it.
 
-    A process that the program forks is not the one the master knows: in it nothing is said, and the signal
-    handlers are as they were before `heed`.
+    A process that the program forks is not the one the master knows: in it nothing is said but *ready*, which
+    the one that the master knows says for it, and the signal handlers are as they were before `heed`.
     """
 
     def __init__(self, fd: int | None) -> None:
@@ -44,6 +47,8 @@ class Link:
         self._unsaid: deque[Word] = deque()
         self._early: list[Word] = []
         self._heeded: dict[int, Handler] = {}
+        self._elder = -1
+        self._ready = False
         self._open_wake_up()
         self._numbers = itertools.count(1)
         os.register_at_fork(after_in_child=self._become_a_stranger)
@@ -65,8 +70,11 @@ class Link:
     def _become_a_stranger(self) -> None:
         self._lock = threading.Lock()  # whoever held it is not in this process
         self._forget()
-        for fd in (self._reader, self._writer):
-            os.close(fd)  # shared with the parent, who would take our signals for his
+        os.close(self._reader)
+        if self._elder < 0:
+            self._elder = self._writer
+        else:
+            os.close(self._writer)  # shared with the parent, who would take our signals for his
         self._open_wake_up()
         for number, before in self._heeded.items():
             if signal.getsignal(number) == self.signal_came:
@@ -127,9 +135,7 @@ class Link:
                 signal.pthread_sigmask(signal.SIG_SETMASK, usual)
                 for fd, mask in news:
                     if fd == self._reader:
-                        for number in os.read(fd, 4096):
-                            if number:
-                                signalled(number)
+                        self._woken(signalled)
                     elif self._channel and not self._hear(mask, heard):
                         poll.unregister(fd)
                         self._forget()
@@ -137,6 +143,13 @@ class Link:
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
         _start_deaf(wait, "overseer")
+
+    def _woken(self, signalled: Callable[[int], None]) -> None:
+        for number in os.read(self._reader, 4096):
+            if number == _READY:
+                self.say({"type": "ready"})
+            elif number:
+                signalled(number)
 
     def _wants_write(self) -> int:
         return select.POLLOUT if self._channel and self._channel.wants_write else 0
@@ -183,7 +196,14 @@ class Link:
         return True
 
     def say(self, word: Word) -> None:
-        """Tell the master something; nothing happens where there is none."""
+        """Tell the master something; nothing happens where there is none. It hears once that all is ready."""
+        if word["type"] == "ready":
+            if self._ready:
+                return
+            self._ready = True
+            if self._elder >= 0:
+                _write(self._elder, _READY)
+                return
         self._unsaid.append(word)
         self._speak()
 
@@ -211,10 +231,14 @@ class Link:
         self._wake(number)
 
     def _wake(self, number: int) -> None:
-        try:
-            os.write(self._writer, bytes([number]))
-        except BlockingIOError:
-            return  # it has plenty to wake up for
+        _write(self._writer, number)
+
+
+def _write(fd: int, number: int) -> None:
+    try:
+        os.write(fd, bytes([number]))
+    except (BlockingIOError, BrokenPipeError):
+        return  # it has plenty to wake up for, or is no more
 
 
 def be_deaf() -> None:

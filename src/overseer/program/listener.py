@@ -79,6 +79,11 @@ class Listener(socket.socket):
         self._used()
         return super().fileno()
 
+    def detach(self) -> int:
+        """Give the descriptor away, which is a use as well; its new owner knows nothing of draining."""
+        self._used()
+        return super().detach()
+
     def __repr__(self) -> str:
         closed = " closed" if super().fileno() < 0 else ""
         return f"<overseer.Listener {self.address!r}{closed}>"

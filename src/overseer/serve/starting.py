@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def begin(state: State) -> None:
-    """Say that `ready` will be said: neither being alive for a while nor a listener's first use counts as it.
+    """Say that `ready` will be said: neither a listener's first use nor being alive counts as it.
 
     An application may take longer to start than `ready_after`, and may fail; the generation before serves.
     """
