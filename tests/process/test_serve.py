@@ -71,6 +71,11 @@ def program(state):
 if __name__ == "__main__":
     overseer.run(program, **OPTIONS)
 """
+ALONE = """
+import overseer.serve.handing
+overseer.serve.handing.Handing.open = lambda _: None
+"""
+"""Before the source of a server: none takes over its connections, as if the next one were of another kind."""
 UVLOOP = ASGI.replace('"loop": "asyncio", "http": "h11"', '"loop": "uvloop", "http": "httptools"')
 """What most people run, who install uvicorn[standard]."""
 STREAMS = """
@@ -194,7 +199,7 @@ def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service]
 @pytest.mark.parametrize("source", [ASGI, UVLOOP], ids=["asgi", "uvloop"])
 def test_who_has_connected_may_still_ask(service: Callable[..., Service], source: str) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
-    app = service(source.replace("LINGER", "1")).serves()
+    app = service(ALONE + source.replace("LINGER", "1")).serves()
     who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     assert app.out.count("lifespan.shutdown") == 1

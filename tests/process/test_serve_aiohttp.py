@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ask, who_is_here_may_ask
+from tests.process.test_serve import ALONE, ask, who_is_here_may_ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def aiohttp(linger: float = 1, pause: float = 0.05) -> str:
 @pytest.mark.parametrize("loop", ["", "import uvloop; uvloop.install()\n"], ids=["asyncio", "uvloop"])
 def test_who_has_connected_may_still_ask(service: Callable[..., Service], loop: str) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
-    app = service(loop + aiohttp()).serves()
+    app = service(loop + ALONE + aiohttp()).serves()
     who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     said = [line for line in app.out.splitlines() if line in ("started", "shut", "cleaned")]

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from overseer.serve.accepting import stop_accepting
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import ASGI, KEPT, STREAMS, UVLOOP, Witness, ask, certificates, read_all
+from tests.process.test_serve import ALONE, ASGI, KEPT, STREAMS, UVLOOP, Witness, ask, certificates, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_grpc import GRPC
@@ -296,7 +296,7 @@ def test_who_reads_slowly_reads_to_the_end(service: Callable[..., Service], sour
     big = source.replace('b"%d %d" % ', f'b"x" * {BIG} + b"%d %d" % ').replace(
         'text=f"{', f'text="x" * {BIG} + f"{{'
     )
-    app = service(of(big, linger=1)).serves()
+    app = service(ALONE + of(big, linger=1)).serves()
     silent = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
     slow = socket.socket()
     slow.settimeout(DEADLINE)
@@ -340,7 +340,7 @@ def test_a_background_task_is_awaited(
     text = source.replace('    body = b""\n', TASK.lstrip("\n"), 1).replace(
         "import asyncio", "import asyncio, os"
     )
-    app = service(of(text, linger=0.2)).serves()
+    app = service(ALONE + of(text, linger=0.2)).serves()
     sock = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
     sock.sendall(b"GET /task HTTP/1.1\r\nHost: x\r\n\r\n")
     until(lambda: sock.recv(1000).endswith(b"!"), "it is answered")

@@ -19,6 +19,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, Rs
 from tests.process.proxies import kept
 from tests.process.service import DEADLINE, Service, until
 from tests.process.test_serve import (
+    ALONE,
     ASGI,
     Clients,
     ask,
@@ -70,7 +71,7 @@ def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service]
 
 def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
-    app = service(of(linger=4, keep_alive_timeout=DEADLINE)).serves()
+    app = service(ALONE + of(linger=4, keep_alive_timeout=DEADLINE)).serves()
     who_is_here_may_ask(app)
     gone(app)
     assert app.out.count("lifespan.shutdown") == 1

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.service import DEADLINE, Service, until
-from tests.process.test_serve import Clients, ask, certificates, none_is_lost, read_all, who_is_here_may_ask
+from tests.process.test_serve import (
+    ALONE,
+    Clients,
+    ask,
+    certificates,
+    none_is_lost,
+    read_all,
+    who_is_here_may_ask,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +88,7 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> Non
 
     There are more of them than threads: silence occupies none.
     """
-    app = service(wsgi().replace("threads=40", "threads=2")).serves()
+    app = service(ALONE + wsgi().replace("threads=40", "threads=2")).serves()
     who_is_here_may_ask(app, 5)
     app.logged(r"generation 1 .* left after .*: exit status 0")
 

@@ -19,6 +19,8 @@ _log = logging.getLogger("overseer")
 
 MOST_BYTES = 48 * 1024
 """Bytes that may come with one descriptor."""
+OURS = "overseer-"
+"""With what the names of descriptors begin that overseer itself stores: the program does not see them."""
 
 
 class Stored:
@@ -45,7 +47,7 @@ class Shelf:
         self._draining = draining
         self._lock = threading.RLock()
         self._there: list[Stored] = []
-        self._callbacks: list[Callable[[Stored], object]] = []
+        self._callbacks: list[tuple[Callable[[Stored], object], bool]] = []
 
     def store(self, file: Any, name: str, data: bytes) -> bool:
         """Give the master a copy of a descriptor. Raises `ValueError` for a name or data it would refuse."""
@@ -70,20 +72,23 @@ class Shelf:
                 return
             stored = Stored(name, base64.b64decode(data), fd)
             self._there.append(stored)
-            callbacks = list(self._callbacks)
+            callbacks = [callback for callback, ours in self._callbacks if ours is _is_ours(stored)]
         for callback in callbacks:
             self._tell(callback, stored)
 
     def there(self) -> tuple[Stored, ...]:
-        """Return what has been handed over so far."""
+        """Return what the program was handed over so far."""
         with self._lock:
-            return tuple(self._there)
+            return tuple(stored for stored in self._there if not _is_ours(stored))
 
-    def call(self, callback: Callable[[Stored], object]) -> None:
-        """Have `callback(stored)` called for each, also for those that are here already."""
+    def call(self, callback: Callable[[Stored], object], *, ours: bool = False) -> None:
+        """Have `callback(stored)` called for each, also for those that are here already.
+
+        For the program's; or for `ours`, which are overseer's own.
+        """
         with self._lock:
-            self._callbacks.append(callback)
-            there = list(self._there)
+            self._callbacks.append((callback, ours))
+            there = [stored for stored in self._there if _is_ours(stored) is ours]
         for stored in there:
             self._tell(callback, stored)
 
@@ -92,3 +97,7 @@ class Shelf:
             callback(stored)
         except Exception:  # noqa: BLE001 - it is the program's, and the others must be told
             _log.exception("a callback given to on_stored failed for %r; the others are called", stored.name)
+
+
+def _is_ours(stored: Stored) -> bool:
+    return stored.name.startswith(OURS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from overseer.errors import ConfigError
 from overseer.program.draining import Draining
-from overseer.program.shelf import Shelf
+from overseer.program.shelf import OURS, Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +99,8 @@ class State:
         It is handed over, with its name and up to 48 KiB of data, when this generation drains or has gone;
         before, it is only kept. The same name again replaces it. Return whether there is a master to keep it.
         """
+        if name.startswith(OURS):
+            raise ValueError(f"{name!r} is taken: what begins with {OURS} is overseer's own")
         return self.shelf.store(file, name, data)
 
     def unstore(self, name: str) -> None:

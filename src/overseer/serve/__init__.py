@@ -60,10 +60,11 @@ def asgi(
 
     Ready is when the application's lifespan has started. While it drains: nothing more is accepted; answers
     carry `Connection: close`; a connection without a request lingers for up to `linger` seconds, and is
-    closed when nothing has come on it; WebSockets are closed with 1012 (service restart) over `spread`
-    seconds; event streams end between two events; then background tasks and the lifespan's shutdown.
-    `live` and `ready` are paths that a load balancer asks, answered beside the application: 200, and for
-    `ready` 503 when the whole service stops; none without.
+    handed to the next generation, or closed if that cannot be (TLS, granian) and nothing has come on it;
+    WebSockets are closed with 1012 (service restart) over `spread` seconds; event streams end between two
+    events; then background tasks and the lifespan's shutdown. `live` and `ready` are paths that a load
+    balancer asks, answered beside the application: 200, and for `ready` 503 when the whole service stops;
+    none without.
 
     `server` is "uvicorn", "hypercorn" for HTTP/2, and HTTP/3 on an address of UDP, or "granian", on Linux;
     `options` are its own. Raises `ConfigError` where it is not installed, or for an option that says where to
@@ -94,8 +95,9 @@ def wsgi(
 
     As many requests as there are `threads` (20) are answered at one time; connections without a request need
     none. While it drains: nothing more is accepted; answers carry `Connection: close`; a connection without a
-    request lingers for up to `linger` seconds, and is closed when nothing has come on it; event streams
-    (text/event-stream) end behind the next event. `live` and `ready` are those of `asgi`.
+    request lingers for up to `linger` seconds, and is handed to the next generation, or under TLS closed when
+    nothing has come on it; event streams (text/event-stream) end behind the next event. `live` and `ready`
+    are those of `asgi`.
 
     With `ssl_certfile`, and `ssl_keyfile` unless the key is in the same file, it speaks HTTPS. `options` are
     cheroot's `server_name`, `timeout` (10 s, of silence, between two requests and within one),
@@ -126,10 +128,11 @@ def aiohttp(
 
     Ready is when `on_startup` and the beginnings of `cleanup_ctx` are through. While it drains: nothing more
     is accepted; answers carry `Connection: close`; a connection without a request lingers for up to `linger`
-    seconds, and is closed when nothing has come on it; WebSockets are closed with 1012 (service restart) over
-    `spread` seconds; event streams (text/event-stream) end between two events, and their handlers are
-    cancelled as if the client had gone. Then `on_shutdown`, once everybody has been answered or, for handlers
-    that wait for it, `linger` and `spread` seconds later at the latest; then `on_cleanup`.
+    seconds, and is handed to the next generation, or under TLS closed when nothing has come on it; WebSockets
+    are closed with 1012 (service restart) over `spread` seconds; event streams (text/event-stream) end
+    between two events, and their handlers are cancelled as if the client had gone. Then `on_shutdown`, once
+    everybody has been answered or, for handlers that wait for it, `linger` and `spread` seconds later at the
+    latest; then `on_cleanup`.
 
     `ssl_context` makes it speak HTTPS; made in the program, it is made anew by each generation. `options` are
     those of `aiohttp.web.AppRunner`. Raises `ConfigError` for one that says where to listen.

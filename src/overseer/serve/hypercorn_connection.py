@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from hypercorn.asyncio.worker_context import WorkerContext
     from hypercorn.config import Config
 
+    from overseer.serve.handing import Handing
+
 _LAST_WORD = 10.0
 """Seconds that the client of a WebSocket has for its own last word."""
 _AFTERWARDS = 1.0
@@ -73,8 +75,10 @@ class Connection:
         writer: asyncio.StreamWriter,
         *,
         memory: dict[str, Any],
+        handing: Handing,
     ) -> None:
         """Take the application and what it remembers of its lifespan, and a connection that has been made."""
+        self._handing = handing
         self._app = app
         self._config = config
         self._context = context
@@ -223,10 +227,11 @@ class Connection:
             now = asyncio.get_running_loop().time()
             if not self._protocol.leave(late=late):
                 self._over_since = now
-            over = now >= self._over_since + _AFTERWARDS
+            over, part = now >= self._over_since + _AFTERWARDS, end_silent_transport
         else:
             over = late and self._protocol.stream is None and not (self._heard or self._arriving.unread)
-        if over and end_silent_transport(self._writer.transport):
+            part = self._handing.part
+        if over and part(self._writer.transport):
             self._writer.close()
 
 

@@ -3,7 +3,7 @@
 The kernel gives a datagram to one of those who read the socket, and does not know whose it is. That stands
 in it: every ID that a connection has here begins with the number of its generation. The one that serves reads
 the socket, and hands what is another's to that one, through a socket that each has left with the master
-(`State.store`), who passes it on when its owner drains. A generation that drains reads the shared socket no
+(`Shelf.store`), who passes it on when its owner drains. A generation that drains reads the shared socket no
 more, but sends on it. Clients hear GOAWAY (RFC 9114, 5.2): they take another connection for the next request,
 and finish here what they have begun.
 
@@ -106,9 +106,9 @@ class Datagrams:
         for end in (self._ours, theirs):
             end.setblocking(False)
         self._loop.add_reader(self._ours, self._read_handed)
-        self._state.store(theirs, self._name, self.owner + self._sock.address.encode())
+        self._state.shelf.store(theirs, self._name, self.owner + self._sock.address.encode())
         theirs.close()
-        self._state.on_stored(self._learn)
+        self._state.shelf.call(self._learn, ours=True)
         self._loop.call_later(_PATIENCE if self._state.generation > 1 else 0, self._begin)
 
     def _begin(self) -> None:

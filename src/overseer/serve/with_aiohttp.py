@@ -19,8 +19,9 @@ from aiohttp.web_protocol import RequestHandler
 
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
+from overseer.serve.handing import Handing, into
 from overseer.serve.health import headers
-from overseer.serve.silence import end_silent_transport, is_silent
+from overseer.serve.silence import is_silent
 from overseer.serve.starting import ready
 from overseer.serve.streams import REASON, RESTART
 
@@ -110,10 +111,14 @@ class _Serving:
                 await loop.create_server(self._make_handler, sock=sock, ssl=ssl_context)
                 for sock in self._state.listeners
             ]
+            handing = Handing(self._state, into(loop, self._make_handler))
+            if not ssl_context:
+                handing.open()
             ready(self._state)
             await self._state.draining
             stop_accepting(servers)
-            await self._let_finish()
+            await self._let_finish(handing)
+            handing.close()
             for server in servers:
                 server.close()
         finally:
@@ -140,8 +145,9 @@ class _Serving:
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"
 
-    async def _let_finish(self) -> None:
+    async def _let_finish(self, handing: Handing) -> None:
         self.leaving = True
+        handing.begin()
         loop = asyncio.get_running_loop()
         for socket in list(self._sockets):
             self._do(self._close_socket(socket))
@@ -152,10 +158,11 @@ class _Serving:
             await asyncio.sleep(_STEP)  # first of all: who was accepted a moment ago gets a handler now
             open_ones = [one for one in self._open if not one.is_over]
             late = loop.time() >= patience
-            if not open_ones or (late and not any(one.is_connected for one in open_ones)):
+            over = not open_ones or (late and not any(one.is_connected for one in open_ones))
+            if over and handing.is_over:
                 break
             for handler in [one for one in open_ones if late and one.is_idle]:
-                if handler.transport is not None and end_silent_transport(handler.transport):
+                if handler.transport is not None and handing.part(handler.transport):
                     handler.force_close()
             if loop.time() >= patience + self._spread:
                 await self._runner.shutdown()  # what lasts still may have waited for that word

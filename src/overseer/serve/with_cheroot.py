@@ -6,7 +6,7 @@ waits in a selector and occupies none of the others.
 
 An answer that ends its connection says the end behind it, and what its client still sends is read away before
 the descriptor is closed: closed with something unread, TCP would reset the connection, and could take the
-answer with it (RFC 9112, 9.6). What of cheroot is used beyond its documentation stands in this module alone.
+answer with it (RFC 9112, 9.6). What is not in cheroot's documentation is used here and in `cheroot_gateway`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from cheroot import errors, server, wsgi
 
 from overseer.errors import ConfigError, ListenerDrainingError
+from overseer.serve.cheroot_gateway import Gateway
+from overseer.serve.handing import Handing
 from overseer.serve.silence import end_silent, is_silent
 from overseer.serve.starting import ready
 from overseer.serve.streams import EventsEnd
@@ -41,8 +43,7 @@ _STEP = 0.5
 """Seconds between two looks for connections that have been silent for too long."""
 _STEP_DRAINING = 0.05
 _SWITCH = 1e-4
-"""Seconds that another thread may hold the interpreter once we drain. A request that comes between the look
-at a connection and its end is lost: with the usual 5 ms there is room for one whenever the others compute."""
+"""Seconds that another thread may hold the interpreter between a look at a connection and its end."""
 _AFTERWARDS = 2.0
 """Seconds of silence after which a client that was told the end is left, though it has not said its own."""
 _AFTERWARDS_AT_MOST = 30.0
@@ -83,7 +84,7 @@ class _Server(wsgi.Server):
         super().__init__(("0.0.0.0", 0), EventsEnd(app, state.draining.is_set), numthreads=threads)  # noqa: S104
         for name, value in options.items():
             setattr(self, name, value)
-        self.gateway = _Gateway
+        self.gateway = Gateway
         self.software = f"{self.version} Server"
         self.leaving = False
         self._state = state
@@ -94,6 +95,8 @@ class _Server(wsgi.Server):
         self._open: set[_Connection] = set()
         self._back: deque[_Connection] = deque()  # from the threads that had it
         self._cause: BaseException | None = None
+        self._handing = Handing(state, self._take)
+        self._handed: deque[socket.socket] = deque()  # from another generation
         self._wait = selectors.DefaultSelector()
         self._bell, self._rope = socket.socketpair()
         for end in (self._bell, self._rope):
@@ -108,10 +111,13 @@ class _Server(wsgi.Server):
             for listener in self._state.listeners:
                 listener.setblocking(False)
                 self._wait.register(listener, selectors.EVENT_READ, partial(self._welcome, listener))
+            if not self.ssl_adapter:
+                self._handing.open()
             ready(self._state)
-            while not self.leaving or self._open:
+            while not self.leaving or self._open or not self._handing.is_over:
                 self._turn()
         finally:
+            self._handing.close()
             self.requests.stop(None if self.leaving and not self._open else self.shutdown_timeout)
             self._wait.close()
             self._bell.close()
@@ -129,17 +135,25 @@ class _Server(wsgi.Server):
 
     def _welcome(self, listener: socket.socket) -> None:
         try:
-            sock, address = listener.accept()
+            sock, _ = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError, ListenerDrainingError):
             return
         except OSError as error:
             _log.error("cannot accept a connection: %s", error)
             time.sleep(0.05)  # no descriptor is left, say: some connection ends meanwhile
             return
-        sock.settimeout(self.timeout)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = _Connection(self, sock, address)
+        self._begin(sock)
+
+    def _take(self, sock: socket.socket) -> None:
+        """Take a connection that another generation had; called in a thread of overseer's."""
+        self._handed.append(sock)
+        self._ring()
+
+    def _begin(self, sock: socket.socket) -> None:
+        sock.settimeout(self.timeout)
+        connection = _Connection(self, sock)
         self._open.add(connection)
         self._await(connection)
 
@@ -160,6 +174,8 @@ class _Server(wsgi.Server):
         """Look after the connections that the threads are done with."""
         with contextlib.suppress(BlockingIOError):
             self._bell.recv(4096)
+        while self._handed:
+            self._begin(self._handed.popleft())
         while self._back:
             connection = self._back.popleft()
             if connection.socket.fileno() < 0:
@@ -172,6 +188,7 @@ class _Server(wsgi.Server):
     def _leave(self) -> None:
         """Accept no more; whoever is here is answered."""
         self.leaving = True
+        self._handing.begin()
         sys.setswitchinterval(_SWITCH)
         self._step = _STEP_DRAINING
         self._next_look = 0.0
@@ -190,8 +207,18 @@ class _Server(wsgi.Server):
             if connection.told_the_end:
                 if now > min(connection.since + _AFTERWARDS, connection.ended + _AFTERWARDS_AT_MOST):
                     self._end(connection)
-            elif now > min(connection.since + self.timeout, self._patience) and connection.end_silent():
-                self._end(connection)
+            elif now > min(connection.since + self.timeout, self._patience):
+                self._part(connection)
+
+    def _part(self, connection: _Connection) -> None:
+        """Hand a silent connection over, or else say its end: it waits, so nothing of it is being read."""
+        if self._handing.hopes:
+            if self._handing.hand(connection.socket):
+                self._wait.unregister(connection.socket)
+                self._open.discard(connection)
+                connection.forget()
+        elif connection.end_silent():
+            self._end(connection)
 
     def _end(self, connection: _Connection) -> None:
         self._wait.unregister(connection.socket)
@@ -201,6 +228,9 @@ class _Server(wsgi.Server):
     def put_conn(self, conn: Any) -> None:
         """Take a connection back from one of the threads, and wake up."""
         self._back.append(conn)
+        self._ring()
+
+    def _ring(self) -> None:
         with contextlib.suppress(BlockingIOError):  # there is plenty to wake up for
             self._rope.send(b"!")
 
@@ -217,8 +247,7 @@ class _Server(wsgi.Server):
     @interrupt.setter
     def interrupt(self, cause: BaseException | None) -> None:
         self._cause = cause
-        with contextlib.suppress(BlockingIOError):
-            self._rope.send(b"!")
+        self._ring()
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002
         """Log it where a program looks for it."""
@@ -270,14 +299,16 @@ class _Connection(server.HTTPConnection):
 
     RequestHandlerClass = _Request
 
-    def __init__(self, owner: _Server, sock: socket.socket, address: Any) -> None:
+    def __init__(self, owner: _Server, sock: socket.socket) -> None:
         super().__init__(owner, sock)
         self.since = 0.0  # when it began to wait
         self.ended = 0.0  # when its client was told
         self.told_the_end = False
         self._shaken = owner.ssl_adapter is None
-        if isinstance(address, tuple) and address:
-            self.remote_addr, self.remote_port = address[:2]
+        with contextlib.suppress(OSError):  # its client may have gone
+            address = sock.getpeername()
+            if isinstance(address, tuple):
+                self.remote_addr, self.remote_port = address[:2]
 
     def communicate(self) -> bool:
         """Read a request and answer it, in one of the threads; return whether there may be another."""
@@ -355,24 +386,14 @@ class _Connection(server.HTTPConnection):
         except OSError:
             return True
 
+    def forget(self) -> None:
+        """Close our descriptor of what is another's connection now: nothing is said on it."""
+        for file in (self.rfile, self.wfile, self.socket):
+            file.close()
+
     def end(self) -> None:
         """Close the descriptor."""
         self.linger = False
         with contextlib.suppress(OSError):
             super().close()
         self.socket.close()
-
-
-class _Gateway(wsgi.Gateway_10):
-    """What an application is told about its request."""
-
-    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
-        """Return it, with the address that was really called."""
-        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
-        here = self.req.conn.socket.getsockname()
-        if isinstance(here, tuple):
-            environ["SERVER_NAME"], environ["SERVER_PORT"] = here[0], str(here[1])
-        else:  # a Unix socket has neither, and WSGI (PEP 3333) wants both
-            port = "443" if environ["wsgi.url_scheme"] == "https" else "80"
-            environ["SERVER_NAME"], environ["SERVER_PORT"] = "localhost", port
-        return environ

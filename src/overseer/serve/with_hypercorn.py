@@ -27,6 +27,7 @@ from hypercorn.config import Config
 
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
+from overseer.serve.handing import Handing, into
 from overseer.serve.hypercorn_connection import Arriving, Connection, current
 from overseer.serve.needs import needs
 from overseer.serve.starting import ready
@@ -119,6 +120,7 @@ class _Serving:
     async def run(self) -> None:
         """Serve until the program drains and everybody has been answered."""
         loop = asyncio.get_running_loop()
+        self._handing = Handing(self._state, into(loop, self._make))
         lifespan = Lifespan(ASGIWrapper(self._leaving), self._config, loop, self._memory)  # type: ignore[arg-type]
         life = loop.create_task(lifespan.handle_lifespan())
         await lifespan.wait_for_startup()
@@ -135,11 +137,14 @@ class _Serving:
                 servers.append(await make)
         for each in self._datagrams:
             each.start()
+        if not tls:
+            self._handing.open()
         ready(self._state)
         await self._state.draining
         stop_accepting(servers)
         self._leaving.drains.set()
         await self._let_finish()
+        self._handing.close()
         for server in servers:
             server.close()
         for each in self._datagrams:
@@ -163,13 +168,20 @@ class _Serving:
 
     def _begin(self, arriving: Arriving, writer: asyncio.StreamWriter) -> None:
         connection = Connection(
-            self._leaving, self._config, self._context, arriving, writer, memory=self._memory
+            self._leaving,
+            self._config,
+            self._context,
+            arriving,
+            writer,
+            memory=self._memory,
+            handing=self._handing,
         )
         self._arriving.discard(arriving)
         self._open[connection] = asyncio.ensure_future(connection.run())
         self._open[connection].add_done_callback(lambda _: self._open.pop(connection))
 
     async def _let_finish(self) -> None:
+        self._handing.begin()
         loop = asyncio.get_running_loop()
         patience = loop.time() + self._linger
         while True:
@@ -178,5 +190,5 @@ class _Serving:
                 connection.leave(late=late)
             over = [each.leave(late=late) for each in self._datagrams]
             await asyncio.sleep(_STEP)  # also for those who were accepted a moment ago
-            if not self._open and (late or not self._arriving) and all(over):
+            if not self._open and (late or not self._arriving) and all(over) and self._handing.is_over:
                 break

@@ -19,7 +19,7 @@ import uvicorn
 
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
-from overseer.serve.silence import end_silent_transport
+from overseer.serve.handing import Handing, into
 from overseer.serve.starting import ready
 from overseer.serve.streams import Leaving
 
@@ -73,6 +73,7 @@ class _Server(uvicorn.Server):
         )
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
+        self._handing = Handing(self._state, into(loop, self._make))
 
         def leave() -> None:
             leaving.drains.set()
@@ -85,6 +86,8 @@ class _Server(uvicorn.Server):
 
         self._state.on_drain(hear)
         if self.started and not self.should_exit:
+            if not self.config.is_ssl:
+                self._handing.open()
             ready(self._state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -92,18 +95,29 @@ class _Server(uvicorn.Server):
         await self._let_finish()
         await super().shutdown(sockets)
 
+    def _make(self) -> asyncio.Protocol:
+        """Make what uvicorn makes for each connection."""
+        protocol: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
     async def _let_finish(self) -> None:
+        self._handing.begin()
         loop = asyncio.get_running_loop()
         patience = loop.time() + self._linger
         while True:
             await asyncio.sleep(_STEP)  # first of all: who was accepted a moment ago is known now
             late = loop.time() >= patience
-            if not self.server_state.connections and (late or not self._arriving):
+            over = not self.server_state.connections and (late or not self._arriving)
+            if over and self._handing.is_over:
                 break
             if late:
                 for each in [c for c in self.server_state.connections if _is_http(c)]:
-                    if _is_idle(each) and end_silent_transport(each.transport):
+                    if _is_idle(each) and self._handing.part(each.transport):
                         each.shutdown()
+        self._handing.close()
 
     def _more_behind(self, scope: Any) -> bool:
         """Whether a client has sent another request behind this one: it is answered, too."""

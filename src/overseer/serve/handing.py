@@ -1,0 +1,187 @@
+"""Connections on which nothing is under way are handed to the generation that serves, and not ended.
+
+Who ends a connection that is kept may meet a request that is on its way, and HTTP/1.1 has no word against
+that (RFC 9112, 9.5). A descriptor can be handed over instead: what has come, or will, waits in the kernel for
+whoever reads it.
+
+Each worker leaves one end of a socket pair with the master (`Shelf.store`), who passes it on when its owner
+drains. Whoever gets it says hello, and reads connections from it. When that one drains, the next one gets the
+same end, and finds there what nobody has read yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from overseer.serve.silence import end_silent_transport
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from overseer.program.shelf import Stored
+    from overseer.program.state import State
+
+_log = logging.getLogger("overseer")
+
+_NAME = "overseer-connections"
+_PATIENCE = 1.0
+"""Seconds after the beginning of a drain in which the next generation says hello, if it ever does."""
+_HELLO, _BYE, _CONNECTION = b"hello", b"bye", b"connection"
+
+
+class Handing:
+    """The way on which connections leave this worker, and those on which others' come."""
+
+    def __init__(self, state: State, take: Callable[[socket.socket], None]) -> None:
+        """Nothing is handed before `open`. `take` is called with what comes, in a thread of overseer's."""
+        self._state = state
+        self._take = take
+        self._name = f"{_NAME}-{state.generation}-{state.worker}-{os.urandom(4).hex()}"
+        self._way: socket.socket | None = None
+        self._has_heir = False
+        self._until = 0.0  # when nobody is hoped for any more
+        self._readers: set[threading.Thread] = set()
+
+    def open(self) -> None:
+        """Leave the way with the master, and take what others hand over; nothing where that cannot be."""
+        if not self._state.enabled:
+            return
+        try:
+            self._way, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except (OSError, AttributeError):
+            return  # there are no such sockets here: connections are ended, then
+        self._way.setblocking(False)
+        with theirs:
+            self._state.shelf.store(theirs, self._name, b"")
+        self._state.shelf.call(self._learn, ours=True)
+
+    def close(self) -> None:
+        """Hand over nothing more."""
+        if self._way:
+            self._state.shelf.unstore(self._name)
+            self._way.close()
+            self._way = None
+
+    # -- from here ------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Look out for an heir: this generation drains."""
+        self._until = time.monotonic() + _PATIENCE
+
+    @property
+    def hopes(self) -> bool:
+        """Whether there is an heir, or may be soon: until then no connection has to be ended."""
+        soon = time.monotonic() < self._until and self._way is not None and not self._state.draining.stops
+        return self.has_heir or soon
+
+    @property
+    def has_heir(self) -> bool:
+        """Whether another generation takes connections."""
+        while self._way:
+            try:
+                word = self._way.recv(16)
+            except BlockingIOError:
+                break
+            except OSError:
+                word = b""
+            self._has_heir = word == _HELLO
+            if not word:
+                self.close()  # the master has ended
+        return self._has_heir and self._way is not None and not self._state.draining.stops
+
+    def hand(self, sock: Any) -> bool:
+        """Give a connection away; return whether it is another's now, and ours to be closed without a word.
+
+        With an heir that takes no more at the moment it is to be tried again.
+        """
+        if not self.has_heir or self._way is None:
+            return False
+        try:
+            socket.send_fds(self._way, [_CONNECTION], [sock.fileno()])
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            _log.warning("connections cannot be handed to the next generation, and are ended: %s", error)
+            self.close()
+            return False
+        return True
+
+    def part(self, transport: Any) -> bool:
+        """Part with a silent connection of asyncio's; return whether its transport is to be closed now.
+
+        It is handed over, in one step of the loop that reads from it: so nothing can be read in between, and
+        what comes waits for the next one. Without an heir, or under TLS, whose state is no descriptor's, its
+        end is said.
+        """
+        sock = transport.get_extra_info("socket")
+        if sock is None or transport.get_extra_info("ssl_object") or not self.hopes:
+            return end_silent_transport(transport)
+        if sock.fileno() < 0:
+            return True
+        return not transport.get_write_buffer_size() and self.hand(sock)
+
+    # -- to here --------------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can come any more, once this generation drains."""
+        self._readers = {reader for reader in self._readers if reader.is_alive()}
+        return not self._readers
+
+    def _learn(self, stored: Stored) -> None:
+        if stored.name.startswith(_NAME):
+            reader = threading.Thread(target=self._read, args=(stored,), name="overseer-hand", daemon=True)
+            self._readers.add(reader)
+            reader.start()
+
+    def _read(self, stored: Stored) -> None:
+        """Take what comes on a way, until its owner has gone, or until this generation drains."""
+        with stored.socket() as way, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            way.send(_HELLO)
+            poll = select.poll()
+            poll.register(way, select.POLLIN)
+            poll.register(self._state.draining, select.POLLIN)
+            while True:
+                found = {fd for fd, _ in poll.poll()}
+                if self._state.draining.fileno() in found:
+                    way.send(_BYE)  # what is read by nobody here is for the next one
+                    return
+                flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+                try:
+                    word, fds, _, _ = socket.recv_fds(way, 16, 1, flags)
+                except BlockingIOError:
+                    continue
+                if not word:
+                    self._state.shelf.unstore(stored.name)
+                    return
+                for fd in fds:
+                    self._take(socket.socket(fileno=fd))
+
+
+def into(
+    loop: asyncio.AbstractEventLoop, make: Callable[[], asyncio.Protocol]
+) -> Callable[[socket.socket], None]:
+    """Return what makes a connection of asyncio's of each socket; called in other threads than the loop's."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    def begin(sock: socket.socket) -> None:
+        task = loop.create_task(loop.connect_accepted_socket(make, sock))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def take(sock: socket.socket) -> None:
+        sock.setblocking(False)
+        try:
+            loop.call_soon_threadsafe(begin, sock)
+        except RuntimeError:  # the loop has ended
+            sock.close()
+
+    return take

@@ -1,0 +1,134 @@
+"""Connections that are kept outlive the generation that has accepted them: nobody has to end them."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from bench.load import Kept, LoadProcess, Plan
+
+from tests.process.service import DEADLINE, until
+from tests.process.test_serve import ASGI, UVLOOP, read_all
+from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_hypercorn import HYPERCORN
+from tests.process.test_serve_wsgi import WSGI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.process.service import Service
+
+SERVERS = {"asgi": ASGI, "uvloop": UVLOOP, "wsgi": WSGI, "aiohttp": AIOHTTP, "hypercorn": HYPERCORN}
+
+
+def made(source: str, linger: float = 0.1) -> str:
+    """Return the server's program."""
+    return source.replace("LINGER", str(linger)).replace("PAUSE", "0")
+
+
+def ask(connection: http.client.HTTPConnection) -> tuple[int, bool]:
+    """Ask on a connection that is kept; return which generation answers, and whether it says the end."""
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    return int(answer.read().split()[0]), answer.will_close
+
+
+@pytest.mark.parametrize("source", SERVERS.values(), ids=SERVERS)
+def test_a_connection_that_rests_is_the_next_generations(
+    service: Callable[..., Service], source: str
+) -> None:
+    """Over three restarts it is never ended, whether it was asked something in between or not."""
+    app = service(made(source)).serves()
+    kept, silent = (http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE) for _ in range(2))
+    silent.connect()
+    assert ask(kept) == (1, False)
+    mine = kept.sock
+    for generation in (2, 3, 4):
+        assert app.restart() == generation
+        app.logged(rf"generation {generation - 1} \(pid \d+\) left")
+        if generation != 3:
+            assert ask(kept) == (generation, False)
+    assert kept.sock is mine
+    assert ask(silent) == (4, False)
+
+
+@pytest.mark.parametrize("source", SERVERS.values(), ids=SERVERS)
+def test_what_has_begun_is_finished_by_whoever_began_it(service: Callable[..., Service], source: str) -> None:
+    """Half a request has been read by the old one, so nobody else can answer it."""
+    app = service(made(source)).serves()
+    half = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
+    silent = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+    silent.connect()
+    half.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf")
+    until(lambda: is_read(half), "half a request is read")
+    app.restart()
+    until(lambda: connections(app, 2), "the second one has a connection")
+    half.sendall(b"half")
+    assert read_all(half).endswith(b"1 8")
+    assert ask(silent) == (2, False)
+
+
+@pytest.mark.parametrize("later", ["aiohttp", "wsgi", "hypercorn"])
+def test_the_next_one_may_run_another_server(service: Callable[..., Service], later: str) -> None:
+    """A connection of HTTP/1.1 on which nothing is under way is the same to all of them."""
+    app = service(made(ASGI)).serves()
+    kept = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+    assert ask(kept) == (1, False)
+    app.write(made(SERVERS[later]))
+    app.restart()
+    app.logged(r"generation 1 \(pid \d+\) left")
+    assert ask(kept) == (2, False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("source", SERVERS.values(), ids=SERVERS)
+def test_connections_outlive_restarts_that_overtake_each_other(
+    service: Callable[..., Service], source: str
+) -> None:
+    """Who takes over drains before it has read all: the next one finds the rest."""
+    app = service(made(source, linger=0.05), max_draining=30).serves()
+    plan = Plan(
+        kinds=(Kept(rate=200, connections=100, pause=(0.0, 2.0)),),
+        seconds=None,
+        timeout=DEADLINE,
+        generation_body=r"^(\d+) ",
+    )
+    with LoadProcess(f"http://127.0.0.1:{app.port}", plan) as load:
+        load.wait_started()
+        for number in range(2, 22):
+            assert app.restart() == number
+            load.wait_generation(number)
+        report = load.stop()
+    assert report.failed == 0, report
+    assert report.connections.get("closed while idle", 0) == 0, report
+
+
+def is_read(sock: socket.socket) -> bool:
+    """Tell whether the other side has read all that was sent (ss(8): nothing waits in its queue)."""
+    here, there = (f":{name[1]:04X}" for name in (sock.getsockname(), sock.getpeername()))
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    found = [words[4] for words in lines if words[1].endswith(there) and words[2].endswith(here)]
+    return found == ["00000000:00000000"]
+
+
+def connections(app: Service, generation: int) -> int:
+    """Count the connections that a generation has."""
+    (pid,) = app.pids(generation)
+    found = subprocess.run(
+        ["ss", "-Htnp", f"sport = :{app.port}"], check=True, capture_output=True, text=True
+    ).stdout
+    return found.count(f"pid={pid},")
+
+
+def test_with_nobody_to_take_it_a_connection_is_ended(service: Callable[..., Service]) -> None:
+    """The service stops: who rests hears the end."""
+    app = service(made(ASGI)).serves()
+    kept = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+    ask(kept)
+    app.process.terminate()
+    assert kept.sock.recv(1) == b""
+    assert app.wait() == 0
