@@ -12,6 +12,7 @@ same end, and finds there what nobody has read yet.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import select
@@ -109,6 +110,8 @@ class Handing:
         except BlockingIOError:
             return False
         except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:  # more are on their way than a user may have open
+                return False
             _log.warning("connections cannot be handed to the next generation, and are ended: %s", error)
             self.close()
             return False
@@ -151,8 +154,9 @@ class Handing:
             poll.register(self._state.draining, select.POLLIN)
             while True:
                 found = {fd for fd, _ in poll.poll()}
-                if self._state.draining.fileno() in found:
-                    way.send(_BYE)  # what is read by nobody here is for the next one
+                draining = self._state.draining
+                if draining and not (draining.stops and way.fileno() in found):
+                    way.send(_BYE)  # what is read by nobody here is for the next one, if there is one
                     return
                 flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
                 try:
@@ -162,6 +166,8 @@ class Handing:
                 if not word:
                     self._state.shelf.unstore(stored.name)
                     return
+                if word == _CONNECTION and not fds:
+                    _log.warning("a connection was lost: this process may not have more open files")
                 for fd in fds:
                     self._take(socket.socket(fileno=fd))
 
