@@ -85,12 +85,13 @@ def test_the_next_one_may_run_another_server(service: Callable[..., Service], la
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("linger", [0.05, 1.0], ids=["at once", "late"])
 @pytest.mark.parametrize("source", SERVERS.values(), ids=SERVERS)
 def test_connections_outlive_restarts_that_overtake_each_other(
-    service: Callable[..., Service], source: str
+    service: Callable[..., Service], source: str, linger: float
 ) -> None:
-    """Who takes over drains before it has read all: the next one finds the rest."""
-    app = service(made(source, linger=0.05), max_draining=30).serves()
+    """Who takes over drains before it has read all, or before it was given any: the next gets the rest."""
+    app = service(made(source, linger=linger), max_draining=30).serves()
     plan = Plan(
         kinds=(Kept(rate=200, connections=100, pause=(0.0, 2.0)),),
         seconds=None,

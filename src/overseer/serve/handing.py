@@ -34,7 +34,8 @@ _log = logging.getLogger("overseer")
 
 _NAME = "overseer-connections"
 _PATIENCE = 1.0
-"""Seconds after the beginning of a drain in which the next generation says hello, if it ever does."""
+"""Seconds in which the next generation says hello, if it ever does: after the beginning of a drain, and after
+the one that took connections has said bye."""
 _HELLO, _BYE, _CONNECTION = b"hello", b"bye", b"connection"
 
 
@@ -80,8 +81,9 @@ class Handing:
     @property
     def hopes(self) -> bool:
         """Whether there is an heir, or may be soon: until then no connection has to be ended."""
-        soon = time.monotonic() < self._until and self._way is not None and not self._state.draining.stops
-        return self.has_heir or soon
+        return self.has_heir or (
+            self._way is not None and not self._state.draining.stops and time.monotonic() < self._until
+        )
 
     @property
     def has_heir(self) -> bool:
@@ -94,6 +96,7 @@ class Handing:
             except OSError:
                 word = b""
             self._has_heir = word == _HELLO
+            self._until = time.monotonic() + _PATIENCE
             if not word:
                 self.close()  # the master has ended
         return self._has_heir and self._way is not None and not self._state.draining.stops
