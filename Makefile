@@ -6,7 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE # the proofs start hundreds of interpreters, wh
 SIDE_BY_SIDE := -n 4 --dist worksteal
 QUICK := -m "not long and not walk"
 
-.PHONY: help machine setup check lint laws test long mutants long-enough conformance browser oldest newest-systemd demo
+.PHONY: help machine setup check lint laws test long mutants long-enough conformance browser demo
+.PHONY: oldest oldest-quick newest-systemd
 .PHONY: bench bench-upgrade bench-patch docs clean
 help:    ; @grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: .venv/ready  ## put everything that is needed into .venv
@@ -34,6 +35,8 @@ newest-systemd: setup  ## the proofs of systemd once more, with the one of Debia
 	sh tests/systemd/trixie.sh && OVERSEER_SYSTEMD_ROOT=/var/cache/overseer-proofs/trixie $(BIN)/pytest -n 2 tests/systemd
 oldest: .venv-oldest/ready  ## overseer.serve with the oldest versions of its servers that are supported
 	.venv-oldest/bin/pytest -m "not very_long" -n 2 tests/process/test_serve*.py
+oldest-quick: .venv-oldest/ready  ## the quick ones of these
+	.venv-oldest/bin/pytest $(QUICK) $(SIDE_BY_SIDE) tests/process/test_serve*.py
 demo: setup  ## the main job, seen live: three upgrades under load, no failed request
 	$(BIN)/python -m examples.hello.demo
 bench: .venv/peers  ## the figures: the master against the bare program, as ratios
