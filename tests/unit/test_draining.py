@@ -212,3 +212,19 @@ def test_the_disabled_state_is_a_state_without_a_master() -> None:
     assert state.address == ""
     state.ready()
     state.fail("nobody hears it")
+
+
+def test_forked_processes_are_told_before_anybody_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits here may end this process at once, and with it the thread that tells them."""
+    draining = Draining()
+    told: list[bool] = []
+    here = draining._event.set
+
+    def look() -> None:
+        told.append(bool(select.select([draining], [], [], 0)[0]))
+        here()
+
+    monkeypatch.setattr(draining._event, "set", look)
+    draining.begin("another generation serves")
+    assert told == [True]
+    assert draining.is_set()

@@ -125,9 +125,10 @@ class Draining:
             if self._event.is_set():
                 return
             self.reason = reason
-            self._event.set()
             # A byte that nobody reads, rather than a close: forked processes hold the writing end as well.
+            # They are told first: whoever waits for the event may end this process at once.
             os.write(self._writer, b"!")
+            self._event.set()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             try:
