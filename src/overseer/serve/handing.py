@@ -21,7 +21,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from overseer.serve.silence import end_silent_transport
+from overseer.serve.silence import end_silent, end_silent_transport
 
 if TYPE_CHECKING:
     import asyncio
@@ -50,7 +50,8 @@ class Handing:
         self._way: socket.socket | None = None
         self._has_heir = False
         self._until = 0.0  # when nobody is hoped for any more
-        self._readers: set[threading.Thread] = set()
+        self._readers: list[threading.Thread] = []
+        self._is_over = False
 
     def open(self) -> None:
         """Leave the way with the master, and take what others hand over; nothing where that cannot be."""
@@ -127,25 +128,23 @@ class Handing:
         what comes waits for the next one. Without an heir, or under TLS, whose state is no descriptor's, its
         end is said.
         """
-        sock = transport.get_extra_info("socket")
-        if sock is None or transport.get_extra_info("ssl_object") or not self.hopes:
-            return end_silent_transport(transport)
-        if sock.fileno() < 0:
-            return True
-        return not transport.get_write_buffer_size() and self.hand(sock)
+        return end_silent_transport(transport, self.hand if self.hopes else end_silent)
 
     # -- to here --------------------------------------------------------------------------------------------
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing can come any more, once this generation drains."""
-        self._readers = {reader for reader in self._readers if reader.is_alive()}
-        return not self._readers
+        """Whether nothing can come any more, once this generation drains; asked a step of its loop apart.
+
+        What the last reader has taken is on its way into the loop when the reader has ended.
+        """
+        was_over, self._is_over = self._is_over, not any(reader.is_alive() for reader in self._readers)
+        return was_over
 
     def _learn(self, stored: Stored) -> None:
         if stored.name.startswith(_NAME):
             reader = threading.Thread(target=self._read, args=(stored,), name="overseer-hand", daemon=True)
-            self._readers.add(reader)
+            self._readers.append(reader)
             reader.start()
 
     def _read(self, stored: Stored) -> None:

@@ -223,11 +223,12 @@ class Connection:
         """Go one step further towards the end of this connection, if it is time for one."""
         if self._ended or self._writer.is_closing() or self._protocol is None:
             return
+        part: Callable[[Any], bool] = end_silent_transport
         if isinstance(self._protocol, Http2):
             now = asyncio.get_running_loop().time()
             if not self._protocol.leave(late=late):
                 self._over_since = now
-            over, part = now >= self._over_since + _AFTERWARDS, end_silent_transport
+            over = now >= self._over_since + _AFTERWARDS
         else:
             over = late and self._protocol.stream is None and not (self._heard or self._arriving.unread)
             part = self._handing.part

@@ -10,7 +10,10 @@ import os
 import socket
 import struct
 import termios
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LAST_WORD = 1.0
 """Seconds that a client of TLS has for its own last word on a connection that was silent."""
@@ -43,8 +46,10 @@ def end_silent(sock: Any) -> bool:
         return silent
 
 
-def end_silent_transport(transport: Any) -> bool:
+def end_silent_transport(transport: Any, part: Callable[[Any], bool] = end_silent) -> bool:
     """Do the same for a transport of asyncio, whose own close takes another round of the loop.
+
+    `part` is what is done with a plain connection, and tells whether the transport is to be closed then.
 
     One that has not sent everything yet, to a client that reads slowly, is not silent, either. Under TLS the
     transport says the end itself, after the word with which TLS ends, and waits for the client's own. Many
@@ -59,7 +64,7 @@ def end_silent_transport(transport: Any) -> bool:
     if transport.get_write_buffer_size():
         return False
     if not transport.get_extra_info("ssl_object"):
-        return end_silent(sock)
+        return part(sock)
     silent = is_silent(sock)
     if silent:
         asyncio.get_running_loop().call_later(_LAST_WORD, transport.abort)
