@@ -140,6 +140,23 @@ def kind_answer(visit: Visit) -> None:
         visit.send(ANSWER)
 
 
+def noting(reads: list[list[int]]) -> Callable[[Visit], None]:
+    """Answer one request, and note how much of it each read brought."""
+
+    def behave(visit: Visit) -> None:
+        visit.request()
+        reads.append(visit.reads)
+        visit.send(BYE)
+
+    return behave
+
+
+def busy(visit: Visit) -> None:
+    """Say why before the request has come, and close."""
+    visit.link.recv(10)
+    visit.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
 def put(
     target: str,
     *kinds: Kind,

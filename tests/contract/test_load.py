@@ -34,7 +34,7 @@ from bench.load import (
     WebSocket,
     run,
 )
-from tests.contract.loaded import ANSWER, BYE, Server, Visit, kind_answer, once, only, put
+from tests.contract.loaded import ANSWER, BYE, Server, Visit, busy, kind_answer, noting, once, only, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,13 +209,7 @@ def test_a_connection_closed_before_a_late_sender_spoke_is_a_failure(serve: Call
 def test_a_dripped_request_comes_byte_by_byte(serve: Callable[..., Server]) -> None:
     """The server has to read many times."""
     reads: list[list[int]] = []
-
-    def behave(visit: Visit) -> None:
-        visit.request()
-        reads.append(visit.reads)
-        visit.send(BYE)
-
-    only(put(serve(behave).target, Drip(rate=10, over=0.5)), Outcome.OK)
+    only(put(serve(noting(reads)).target, Drip(rate=10, over=0.5)), Outcome.OK)
     assert max(len(each) for each in reads) > 5
     assert min(min(each) for each in reads) == 1
 
@@ -237,12 +231,7 @@ def test_an_upload_arrives_whole(serve: Callable[..., Server]) -> None:
 
 def test_an_upload_cut_off_with_an_answer_is_counted_by_that_answer(serve: Callable[..., Server]) -> None:
     """The server said why before it closed, and that is read although sending failed."""
-
-    def behave(visit: Visit) -> None:
-        visit.link.recv(10)
-        visit.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-
-    only(put(serve(behave).target, Upload(rate=10, size=5_000_000, over=0.3)), Outcome.SERVER_ERROR)
+    only(put(serve(busy).target, Upload(rate=10, size=5_000_000, over=0.3)), Outcome.SERVER_ERROR)
 
 
 def test_what_a_pipeline_is_not_answered_counts_request_by_request(serve: Callable[..., Server]) -> None:

@@ -26,13 +26,14 @@ from bench.load import (
 )
 from tests.contract.loaded import (
     ANSWER,
-    BYE,
     Server,
     Sessions,
     Talker,
     Visit,
+    busy,
     echo,
     kind_answer,
+    noting,
     once,
     only,
     put,
@@ -191,24 +192,13 @@ def test_a_reset_is_a_reset(loaded: Callable[..., Report]) -> None:
 
 def test_an_upload_cut_off_with_an_answer_is_counted_by_that_answer(loaded: Callable[..., Report]) -> None:
     """The server said why before it closed, and that is read although sending failed."""
-
-    def behave(visit: Visit) -> None:
-        visit.link.recv(10)
-        visit.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-
-    only(loaded(behave, Upload(rate=10, size=5_000_000, over=0.3)), Outcome.SERVER_ERROR)
+    only(loaded(busy, Upload(rate=10, size=5_000_000, over=0.3)), Outcome.SERVER_ERROR)
 
 
 def test_a_dripped_request_comes_in_as_many_records(loaded: Callable[..., Report]) -> None:
     """None is held back, once hands are shaken."""
     reads: list[list[int]] = []
-
-    def behave(visit: Visit) -> None:
-        visit.request()
-        reads.append(visit.reads)
-        visit.send(BYE)
-
-    only(loaded(behave, Drip(rate=10, over=0.5)), Outcome.OK)
+    only(loaded(noting(reads), Drip(rate=10, over=0.5)), Outcome.OK)
     assert max(len(each) for each in reads) > 20
     assert min(min(each) for each in reads) == 1
 

@@ -11,6 +11,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from overseer.sockets.proc import has_open
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,7 +40,8 @@ def inode_of_peer(sock: socket.socket) -> str:
 
 def is_below(inode: str, program: int) -> bool:
     """Whether a process, or one that it has started, holds the socket with this inode."""
-    return any(_holds(pid, inode) for pid in (program, *_below(program)))
+    links = {f"socket:[{inode}]"}
+    return any(has_open(pid, links) for pid in (program, *_below(program)))
 
 
 def _ask_kernel(sock: socket.socket) -> str:
@@ -80,21 +83,6 @@ def _as_kernel(place: tuple[str, int]) -> str:
 
 def _tail(field: str) -> str:
     return field[-13:]
-
-
-def _holds(pid: int, inode: str) -> bool:
-    wanted = f"socket:[{inode}]"
-    try:
-        return any(_link(f"/proc/{pid}/fd/{fd}") == wanted for fd in os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return False
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
 
 
 def _below(pid: int) -> Iterator[int]:

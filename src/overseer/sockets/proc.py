@@ -51,7 +51,7 @@ def find_holders(address: Address) -> list[Holder]:
     if not links:
         return []
     pids = sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    holding = [pid for pid in pids if _has_open(pid, links)]
+    holding = [pid for pid in pids if has_open(pid, links)]
     return [Holder(pid, _command(pid) or "?", _is_orphan(pid, holding)) for pid in holding]
 
 
@@ -128,7 +128,8 @@ def _clash(wanted: bytes | None, theirs: bytes) -> bool:
     return len(wanted) == len(theirs) and _ANY_IPV4 in (wanted, theirs)
 
 
-def _has_open(pid: int, links: set[str]) -> bool:
+def has_open(pid: int, links: set[str]) -> bool:
+    """Whether a process has one of these files open, each as its link in /proc/PID/fd reads (proc(5))."""
     folder = f"/proc/{pid}/fd"
     try:
         for entry in os.listdir(folder):
