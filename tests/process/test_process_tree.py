@@ -56,6 +56,15 @@ def state_of(pid: int) -> str:
     return ""
 
 
+def test_each_worker_leads_a_session_of_its_own(service: Callable[..., Service]) -> None:
+    """So that the kernel shares the CPUs out between one that starts and those that serve."""
+    app = service().serves()
+    with app.hold():
+        app.restart()
+        for pid in (*app.pids(1), *app.pids(2)):
+            assert os.getsid(pid) == os.getpgid(pid) == pid
+
+
 def test_an_orphan_is_reaped_and_means_nothing(service: Callable[..., Service]) -> None:
     """A grandchild whose parent has gone becomes the master's, ends, and leaves no zombie."""
     body = """

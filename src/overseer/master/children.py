@@ -2,9 +2,10 @@
 
 Each worker leads a process group of its own, and the master is the reaper of every orphan below it
 (PR_SET_CHILD_SUBREAPER, set by the launcher; PID 1 is one by nature), so that a one-file executable, whose
-real program is a grandchild, or a forking server is ended as a whole. Only where the master is a job of an
-interactive terminal do its children stay in its group: Ctrl-C, Ctrl-Z and reading the terminal then work
-as the kernel means them to.
+real program is a grandchild, or a forking server is ended as a whole. It leads a session, too: the kernel
+shares a CPU out between sessions (sched(7), autogroup), so one that starts does not stand before those that
+serve. Only where the master is a job of an interactive terminal do its children stay in its group: Ctrl-C,
+Ctrl-Z and reading the terminal then work as the kernel means them to.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Child:
         self.pid = pid
         self.channel = channel
         self.born = born  # seconds, monotonic
-        self.leads = leads  # a process group of its own
+        self.leads = leads  # a session of its own, with a process group
         self.leaving = False  # was asked to
         self.killed = False  # by us
         self.status: int | None = None  # has ended, but some of its group have not
@@ -133,9 +134,6 @@ class Children:
         finally:
             restore(mask)
             theirs.close()
-        if not self._job:
-            # The child does the same; whoever comes first, it is done before anybody relies on it.
-            _send(os.setpgid, pid, pid)
         child = Child(pid, wire.Channel(ours), now, leads=not self._job)
         self.by_pid[pid] = child
         return child
@@ -153,7 +151,7 @@ class Children:
         status = NOT_EXECUTABLE
         try:
             if not self._job:
-                os.setpgid(0, 0)
+                os.setsid()
             for fd in kept:
                 os.set_inheritable(fd, True)
             self._signals.forget()
