@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "overseer"
 
 PURE = {"values", "errors", "version", "facts", "machine"}
-SHARED = {"wire", "addresses", "sockets", "settings", "notify"}
+SHARED = {"wire", "addresses", "sockets", "settings", "notify", "processes"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "values": set(),
@@ -22,8 +22,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "addresses": {"values", "errors"},
     "wire": {"errors"},
     "notify": {"values"},
+    "processes": set(),
     "settings": {"values", "errors", "facts"},
-    "sockets": {"values", "errors", "addresses"},
+    "sockets": {"values", "errors", "addresses", "processes"},
     "master": PURE | SHARED,
     "places": {"errors"},
     "edition": {"version"},

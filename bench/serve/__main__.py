@@ -40,15 +40,20 @@ ROUNDS: Final = 3
 
 def rounds(
     subjects: Sequence[Subject], count: int, course: Course, abreast: int = 1
-) -> dict[str, list[Sample]]:
-    """Measure all in turns, so many at one time; who fails in a round is told, and left out from then on."""
+) -> tuple[dict[str, list[Sample]], dict[str, str]]:
+    """Measure all in turns, so many at one time; who fails in a round is left out from then on.
+
+    Returns the rounds of each, and of those who were left out instead what happened.
+    """
     taken: dict[str, list[Sample]] = {subject.name: [] for subject in subjects}
+    missed: dict[str, str] = {}
 
     def turn(subject: Subject) -> None:
         try:
             taken[subject.name].append(running.measure(subject, course))
         except BenchError as error:
             del taken[subject.name]
+            missed[subject.name] = str(error.__cause__ or error).partition(":")[0]
             print(f"NOT MEASURED: {error}", file=sys.stderr, flush=True)
         else:
             print(f"{subject.name}: {taken[subject.name][-1]}", file=sys.stderr, flush=True)
@@ -57,7 +62,7 @@ def rounds(
         for number in range(count):
             order = subjects if number % 2 == 0 else subjects[::-1]
             list(pool.map(turn, [subject for subject in order if subject.name in taken]))
-    return taken
+    return taken, missed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{subject.name}: not measured, {subject.missing}", file=sys.stderr)
 
     source, began = report.source(), time.monotonic()
-    taken = rounds(subjects, count, course, 2 if options.fast else 1)
+    taken, missed = rounds(subjects, count, course, 2 if options.fast else 1)
     seconds = time.monotonic() - began
     rows = [table.Row.of(subject, taken[subject.name]) for subject in subjects if subject.name in taken]
     print(table.table(rows))
@@ -99,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if folder and rows:
         names = dict.fromkeys(subject.software or subject.needs for subject in subjects)
         versions = {name: written.version(name) for name in names}
-        text = table.document(rows, rounds=count, seconds=seconds, versions=versions)
-        found = table.as_data(rows, rounds=count, seconds=seconds, versions=versions)
+        run = table.Run(rounds=count, seconds=seconds, versions=versions, missed=missed)
+        text, found = table.document(rows, run), table.as_data(rows, run)
         written.write(folder, "serve", "Restarts of servers under load", text, found)
         (folder / "serve.svg").write_text(plot.draw([row.bar for row in rows]))
         if folder == RESULTS:

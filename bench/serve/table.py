@@ -7,7 +7,7 @@ import dataclasses
 import platform
 import statistics
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.load.report import LATE
@@ -87,6 +87,17 @@ class Row:
         return Bar(self.subject, 1e4 * self.failed / max(1, self.sent), self.worst, self.ours)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What has to be known of a run to read its table."""
+
+    rounds: int
+    seconds: float
+    versions: Mapping[str, str]
+    missed: Mapping[str, str] = field(default_factory=dict)
+    """who has no row, and why"""
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return the table."""
     return "\n".join(_lines(rows))
@@ -116,32 +127,32 @@ def _ratio(ratio: Spread | None) -> str:
     return f"{ratio.median:.2f} ({ratio.least:.2f}…{ratio.most:.2f})"
 
 
-def document(rows: Sequence[Row], *, rounds: int, seconds: float, versions: Mapping[str, str]) -> str:
+def document(rows: Sequence[Row], run: Run) -> str:
     """Return the table with what has to be known of its run; `{machine}` in it stands for the machine."""
     busy = [100 * row.busy for row in rows]
     lag = max(row.lag for row in rows)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     told = [
-        f"One run of {seconds:.0f} s on {python}: {rounds} rounds in turns.",
+        f"One run of {run.seconds:.0f} s on {python}: {run.rounds} rounds in turns.",
         "Each restart brought a new generation.",
         f"CPUs in use, by whomever: in the fullest round of each {min(busy):.0f} to {max(busy):.0f} %.",
         f"The load's own lag, p99: at most {lag:.1f} ms.",
+        *(f"No row has {name}: {why}." for name, why in run.missed.items()),
     ]
     slow = [row.subject for row in rows if row.busy > SATURATED or row.lag > 1e3 * LATE]
     if slow:
         told.append(f"The machine was saturated, and the times tell of that: {'; '.join(slow)}.")
-    software = ", ".join(f"{name} {version}" for name, version in versions.items())
+    software = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     above, below = (textwrap.fill(text, WIDTH) for text in (" ".join(told), f"{software}; {{machine}}"))
     return f"{above}\n\n{table(rows)}\n\n{below}"
 
 
-def as_data(
-    rows: Sequence[Row], *, rounds: int, seconds: float, versions: Mapping[str, str]
-) -> dict[str, Any]:
+def as_data(rows: Sequence[Row], run: Run) -> dict[str, Any]:
     """Return the same as JSON can write it, with every round."""
     return {
-        "rounds": rounds,
-        "seconds": round(seconds, 1),
-        "versions": dict(versions),
+        "rounds": run.rounds,
+        "seconds": round(run.seconds, 1),
+        "versions": dict(run.versions),
+        "missed": dict(run.missed),
         "rows": [dataclasses.asdict(row) for row in rows],
     }

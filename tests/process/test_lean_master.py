@@ -63,7 +63,9 @@ def test_the_master_imports_nothing_but_the_standard_library_and_its_own(importe
         "sockets",
         "settings",
         "version",
-    } | {"notify"}
+        "notify",
+        "processes",
+    }
     assert {"machine", "wire", "master"} <= rooms <= shared | {"master"}
 
 

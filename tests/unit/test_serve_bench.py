@@ -10,7 +10,7 @@ from bench import written
 from bench.serve.__main__ import RESULTS, place
 from bench.serve.peers import SUBJECTS, chosen
 from bench.serve.running import Sample, is_new
-from bench.serve.table import Row, document, table
+from bench.serve.table import Row, Run, document, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,7 @@ SAMPLE = Sample(
     stayed=0,
     by_kind={"kept": 0, "late": 0},
 )
+RUN = Run(rounds=1, seconds=1, versions={"x": "1"})
 UWSGI = next(subject for subject in SUBJECTS if subject.without)
 
 
@@ -69,8 +70,14 @@ def test_a_saturated_machine_is_told() -> None:
     full = Row.of(UWSGI, [replace(SAMPLE, busy=0.99)])
     late = Row.of(UWSGI, [replace(SAMPLE, lag=0.1)])
     well = Row.of(UWSGI, [SAMPLE])
-    told = [document([row], rounds=1, seconds=1, versions={"x": "1"}) for row in (full, late, well)]
+    told = [document([row], RUN) for row in (full, late, well)]
     assert ["saturated" in each for each in told] == [True, True, False]
+
+
+def test_a_server_without_a_row_is_told_with_the_reason() -> None:
+    """A row that is missing without a word would be taken for a server that nobody thought of."""
+    told = document([Row.of(UWSGI, [SAMPLE])], replace(RUN, missed={"another": "it ended with 1"}))
+    assert "No row has another: it ended with 1." in " ".join(told.split())
 
 
 def test_a_server_is_chosen_by_its_name_or_a_part_of_it() -> None:

@@ -9,12 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING
 
-from overseer.sockets.proc import has_open
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from overseer.processes import descendants, has_open
 
 CAN_LOOK = os.path.exists("/proc/self/fd")
 """Whether this system tells; Linux does."""
@@ -41,7 +37,7 @@ def inode_of_peer(sock: socket.socket) -> str:
 def is_below(inode: str, program: int) -> bool:
     """Whether a process, or one that it has started, holds the socket with this inode."""
     links = {f"socket:[{inode}]"}
-    return any(has_open(pid, links) for pid in (program, *_below(program)))
+    return any(has_open(pid, links) for pid in (program, *descendants(program)))
 
 
 def _ask_kernel(sock: socket.socket) -> str:
@@ -83,15 +79,3 @@ def _as_kernel(place: tuple[str, int]) -> str:
 
 def _tail(field: str) -> str:
     return field[-13:]
-
-
-def _below(pid: int) -> Iterator[int]:
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as listing:
-                found = [int(child) for child in listing.read().split()]
-            for child in found:
-                yield child
-                yield from _below(child)
-    except OSError:
-        return

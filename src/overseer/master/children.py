@@ -18,6 +18,7 @@ from math import inf
 
 from overseer import wire
 from overseer.master.signals import block, restore
+from overseer.processes import descendants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,23 +214,6 @@ class Children:
             if child.status is not None and not awaited:
                 del self.by_pid[child.pid]
                 yield child, child.status
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Find the children of a process, and theirs, as the kernel lists them (proc(5)); none without /proc."""
-    try:
-        tasks = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return
-    for task in tasks:
-        try:
-            with open(f"/proc/{pid}/task/{task}/children") as listing:
-                found = [int(child) for child in listing.read().split()]
-        except OSError:
-            continue
-        for child in found:
-            yield child
-            yield from descendants(child)
 
 
 def fill_standard_descriptors() -> None:

@@ -18,10 +18,10 @@ from math import inf
 
 from overseer import notify
 from overseer.facts import Extended, Life, Phase, Ready
-from overseer.master.children import descendants
 from overseer.master.fdstore import Entry
 from overseer.master.hearing import keep
 from overseer.master.journal import DEBUG, INFO, WARNING
+from overseer.processes import descendants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 
+from overseer.processes import has_open
 from overseer.values import value
 
 TYPE_CHECKING = False
@@ -126,21 +127,6 @@ def _clash(wanted: bytes | None, theirs: bytes) -> bool:
     if wanted is None or wanted == theirs or _ANY_IPV6 in (wanted, theirs):
         return True
     return len(wanted) == len(theirs) and _ANY_IPV4 in (wanted, theirs)
-
-
-def has_open(pid: int, links: set[str]) -> bool:
-    """Whether a process has one of these files open, each as its link in /proc/PID/fd reads (proc(5))."""
-    folder = f"/proc/{pid}/fd"
-    try:
-        for entry in os.listdir(folder):
-            try:
-                if os.readlink(f"{folder}/{entry}") in links:
-                    return True
-            except FileNotFoundError:
-                continue
-    except OSError:
-        pass
-    return False
 
 
 def _read(pid: int, what: str) -> bytes:
