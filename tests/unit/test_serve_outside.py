@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -93,6 +94,32 @@ def test_connections_are_seen(listener: socket.socket) -> None:
             assert client.recv(10) == b"", "the end"
         assert connections.look() == set()
         assert connections.see(key) is None
+
+
+def test_others_are_attended_to_between_one_fresh_connection_and_the_next() -> None:
+    """A hundred of them would hold up those who are answered."""
+
+    async def others_turns(connections: Connections, clients: list[socket.socket]) -> int:
+        turns = 0
+
+        async def attend() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        attending = asyncio.ensure_future(attend())
+        assert len(await connections.look_by_and_by()) == len(clients)
+        attending.cancel()
+        return turns
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(knock(listener)) for _ in range(10)]
+        for _ in clients:
+            stack.enter_context(listener.accept()[0])
+        connections = Connections([listener])
+        assert asyncio.run(others_turns(connections, clients)) >= len(clients)
+        assert connections.look() == asyncio.run(connections.look_by_and_by()), "as if it was done at once"
 
 
 def test_what_has_been_read_meanwhile_is_something_that_has_come() -> None:
@@ -198,7 +225,7 @@ def test_a_request_that_came_alone_is_the_last(request_: bytes) -> None:
 def test_of_requests_behind_one_another_only_the_last_is() -> None:
     """By the bytes that the kernel has counted."""
     with Talk() as talk:
-        talk.calls.leave()
+        asyncio.run(talk.calls.leave())
         talk.say(GET + POST + GET)
         assert [talk.is_last(each) for each in (GET, POST, GET)] == [False, False, True]
 
@@ -207,7 +234,7 @@ def test_where_it_is_not_known_the_next_request_is_waited_for() -> None:
     """Some were answered before this generation drained; how long they were, nobody has counted."""
     with Talk() as talk:
         talk.say(GET + POST + GET + POST)
-        talk.calls.leave()
+        asyncio.run(talk.calls.leave())
         assert not talk.is_last(GET), "the third, perhaps"
         talk.answer(GET)
         assert not talk.is_last(POST), "it has come before that answer"

@@ -86,10 +86,11 @@ class Calls:
             if not key[1]:
                 self._last_unix = time.monotonic()
 
-    def leave(self) -> None:
-        """Begin to have connections ended by their next answers."""
+    async def leave(self) -> None:
+        """Begin to have connections ended by their next answers; who has a call meanwhile is attended to."""
         self._leaving.drains.set()
-        for key in self._connections.look():
+        for key in await self._connections.look_by_and_by():
+            await asyncio.sleep(0)
             sight = self._connections.see(key)
             if sight and not self.is_running(key) and (not sight.received or _rests(sight)):
                 self._read[key] = sight.received

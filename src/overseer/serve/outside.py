@@ -7,6 +7,7 @@ Linux only (proc(5), epoll(7), tcp(7)).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import math
@@ -136,17 +137,34 @@ class Connections:
 
         Clients of a Unix socket have no address: these are told apart, and not known again.
         """
+        for _ in self._looking():
+            pass
+        return set(self._numbers)
+
+    async def look_by_and_by(self) -> set[Key]:
+        """Return the same, and let the loop attend to others between one connection and the next.
+
+        A hundred connections that are seen for the first time take some milliseconds.
+        """
+        for _ in self._looking():
+            await asyncio.sleep(0)
+        return set(self._numbers)
+
+    def _looking(self) -> Iterator[None]:
+        """Look at each socket, and pause behind each that was not known; what was found counts at the end."""
         known: dict[int, Key | None] = {}
-        self._numbers = {}
+        numbers: dict[Key, int] = {}
         for number in _numbers():
             inode = _inode(number)
             if inode is None:
                 continue
-            known[inode] = key = self._known[inode] if inode in self._known else self._identify(number)
+            fresh = inode not in self._known
+            known[inode] = key = self._identify(number) if fresh else self._known[inode]
             if key:
-                self._numbers[key] = number
-        self._known = known
-        return set(self._numbers)
+                numbers[key] = number
+            if fresh:
+                yield
+        self._known, self._numbers = known, numbers
 
     def _identify(self, number: int) -> Key | None:
         with _duplicate(number) as sock:

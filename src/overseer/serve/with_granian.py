@@ -166,7 +166,7 @@ class _Serving:
             await _until(self._state.draining, running)
             for door in doors:
                 door.take_away()
-            self._calls.leave()
+            await self._calls.leave()
             await self._let_finish()
         finally:
             for server in servers:
@@ -187,11 +187,11 @@ class _Serving:
         patience = loop.time() + self._linger
         while True:
             await asyncio.sleep(_STEP)  # first of all: who is being accepted is there now
-            left = self._connections.look()
+            left = await self._connections.look_by_and_by()
             ones = [key for key in left if not self._is_two(key)]
             now = loop.time()
             if now >= patience:
-                self._end_silent(ones, QUIET, heard=now >= patience + self._heads)
+                await self._end_silent(ones, QUIET, heard=now >= patience + self._heads)
             if not ones and not self._calls.are_ones:
                 return
             late = now >= patience and not self._calls.are_talks
@@ -205,7 +205,8 @@ class _Serving:
         while self._calls.unfinished or not all(one.done() for one in running):
             await asyncio.sleep(_STEP)
             if loop.time() >= patience:
-                self._end_silent(self._connections.look(), self._linger, heard=True)
+                left = await self._connections.look_by_and_by()
+                await self._end_silent(left, self._linger, heard=True)
 
     def _is_two(self, key: Key) -> bool:
         return self._options.get("http") == HTTPModes.http2 or self._calls.is_two(key)
@@ -217,9 +218,10 @@ class _Serving:
         sight = self._connections.see(key)
         return sight is None or (sight.unsent and not sight.unread)
 
-    def _end_silent(self, left: Iterable[Key], patience: float, *, heard: bool) -> None:
+    async def _end_silent(self, left: Iterable[Key], patience: float, *, heard: bool) -> None:
         """End connections that are quiet; with `heard` also those on which half a request has come."""
         for key in left:
+            await asyncio.sleep(0)  # or whoever asks meanwhile would wait for all of them
             sight = self._connections.see(key)
             if not sight or self._calls.is_running(key) or self._calls.is_told(key):
                 continue
