@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = table.Run(rounds=count, seconds=seconds, versions=versions, missed=missed)
         text, found = table.document(rows, run), table.as_data(rows, run)
         written.write(folder, "serve", "Restarts of servers under load", text, found)
-        (folder / "serve.svg").write_text(plot.draw([row.bar for row in rows]))
+        (folder / "serve.svg").write_text(plot.draw([row.bar for row in rows if row.restarts]))
         if folder == RESULTS:
             written.into_page(PAGE, "make bench-serve", text)
         print(f"\nwritten: serve.md, .json and .svg in {folder}")

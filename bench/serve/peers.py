@@ -67,8 +67,9 @@ class Subject:
     """a program or file that has to be there"""
     command: Callable[[Path, int], list[str]]
     """given a folder of its own and the port"""
-    restart: Callable[[Running, Callable[[], object]], None] = _by_hup
-    """given what waits until somebody new has answered; it may return before that"""
+    restart: Callable[[Running, Callable[[], object]], None] | None = _by_hup
+    """given what waits until somebody new has answered; it may return before that. None: nobody restarts it,
+    and what it does in the time that a restart would take says what a ratio is worth on this machine"""
     ours: bool = False
     without: tuple[str, ...] = ()
     """clients that it answers not even when nobody restarts it; they are not sent"""
@@ -82,13 +83,13 @@ class Subject:
         return "" if found else f"{self.needs} is not installed"
 
 
-def _ours(name: str, adapter: str, software: str, needs: str = "") -> Subject:
+def _ours(name: str, adapter: str, software: str, needs: str = "", *, alone: bool = False) -> Subject:
     words = [sys.executable, str(ROOT / "bench" / "serve" / "program.py"), adapter]
     return Subject(
         name,
         needs or software,
         lambda _, port: [*words, str(port), str(LINGER)],
-        _by_signal,
+        None if alone else _by_signal,
         ours=True,
         software=software,
     )
@@ -170,6 +171,8 @@ SUBJECTS: Final = (
     *_BESIDE,
     _ours("overseer.serve.wsgi", "wsgi", "cheroot"),
     _ours("overseer.serve.aiohttp", "aiohttp", "aiohttp", needs="overseer"),
+    _ours("overseer.serve.asgi, left alone", "uvicorn", "uvicorn", alone=True),
+    _ours("overseer.serve.wsgi, left alone", "wsgi", "cheroot", alone=True),
     Subject("gunicorn gthread, USR2 and TERM", "gunicorn", _gunicorn, _by_usr2),
     Subject("gunicorn gthread, HUP", "gunicorn", _gunicorn),
     Subject("uvicorn --workers 2, HUP", "uvicorn", _uvicorn),

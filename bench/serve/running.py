@@ -165,10 +165,11 @@ def _under_load(subject: Subject, running: Running, port: int, course: Course) -
         with load.mark(WARM_UP):
             load.wait_started(PATIENCE)
             time.sleep(course.warm_up)
-        before, took, stayed = _cpu(), [], set[str]()
+        before, took, stayed = _cpu(), list[tuple[float, float]](), set[str]()
         for _ in range(course.restarts):
             time.sleep(course.quiet)
-            took.append(_restart(subject, running, load, course, stayed))
+            if times := _restart(subject, running, load, course, stayed):
+                took.append(times)
         time.sleep(course.quiet)
         after = _cpu()
         report = load.stop()
@@ -191,19 +192,25 @@ def _until_listening(running: Running, port: int) -> None:
 
 def _restart(
     subject: Subject, running: Running, load: LoadProcess, course: Course, stayed: set[str]
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Restart it; return the seconds to the first new answer, and until all had left who answered before.
 
+    Who is left alone has the time of a restart, and none is returned.
     `stayed` are those who are not waited for; who never leaves becomes one of them.
     """
     known = load.generations
+    if subject.restart is None:
+        with load.mark(RESTART):
+            time.sleep(course.imports + course.after)
+        return None
+    restart = subject.restart
     with load.mark(RESTART) as mark:
 
         def heard() -> str:
             return load.wait_one(lambda name: is_new(name, known, mark.start), course.patience)
 
         try:
-            subject.restart(running, heard)
+            restart(running, heard)
             first = load.wait_generation(heard())
         except TimeoutError as error:
             raise BenchError(f"a restart brought nobody new in {course.patience:g} s: {error}") from error

@@ -134,7 +134,7 @@ def document(rows: Sequence[Row], run: Run) -> str:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     told = [
         f"One run of {run.seconds:.0f} s on {python}: {run.rounds} rounds in turns.",
-        "Each restart brought a new generation.",
+        "Each restart brought a new generation; who is left alone was not restarted.",
         f"CPUs in use, by whomever: in the fullest round of each {min(busy):.0f} to {max(busy):.0f} %.",
         f"The load's own lag, p99: at most {lag:.1f} ms.",
         *(f"No row has {name}: {why}." for name, why in run.missed.items()),

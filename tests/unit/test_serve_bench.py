@@ -118,3 +118,9 @@ def test_a_page_without_a_place_is_told_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="make it"):
         written.into_page(page, "make it", "3")
     assert "3" not in page.read_text()
+
+
+def test_some_of_ours_are_left_alone_to_tell_what_a_ratio_is_worth() -> None:
+    """One whose requests take one thread, and one whose requests go from thread to thread."""
+    alone = [subject.name for subject in SUBJECTS if subject.restart is None]
+    assert alone == ["overseer.serve.asgi, left alone", "overseer.serve.wsgi, left alone"]
