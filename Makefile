@@ -46,7 +46,7 @@ bench-upgrade: setup  ## time and memory of a release of 1 GiB, against curl and
 bench-patch: setup  ## an update as a patch against the same as a whole: bytes, time, memory
 	$(BIN)/python -m bench.patch
 .PHONY: bench-trust attacks matrix bench-serve storms
-bench-serve: .venv/peers  ## restarts under load: overseer.serve and other servers, twelve minutes; FAST=1: one, only to try it
+bench-serve: .venv/peers  ## restarts under load: overseer.serve and other servers, 13 minutes; FAST=1: one, only to try it
 	sh tests/machine.sh libserver-starter-perl uwsgi-core uwsgi-plugin-python3 && $(BIN)/python -m bench.serve $(if $(FAST),--fast)
 storms: setup  ## 200 restarts of each server of overseer.serve under all kinds of clients, with what these saw
 	$(BIN)/pytest -svv -m very_long -k 200 tests/process/test_serve*.py
