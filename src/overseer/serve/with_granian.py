@@ -65,6 +65,8 @@ _MOST = 2**31 - 1
 
 _STEP = 0.05
 """Seconds between two looks at the connections of a generation that drains."""
+_NAP = 0.001
+"""Seconds before a look at one of them that may be ended."""
 _START = 30.0
 """Seconds that granian has to begin to listen."""
 
@@ -221,7 +223,8 @@ class _Serving:
     async def _end_silent(self, left: Iterable[Key], patience: float, *, heard: bool) -> None:
         """End connections that are quiet; with `heard` also those on which half a request has come."""
         for key in left:
-            await asyncio.sleep(0)  # or whoever asks meanwhile would wait for all of them
+            # Others are attended to meanwhile, and who has just slept is hardly stopped between look and end.
+            await asyncio.sleep(_NAP)
             sight = self._connections.see(key)
             if not sight or self._calls.is_running(key) or self._calls.is_told(key):
                 continue
