@@ -33,11 +33,13 @@ def test_events_are_told_as_they_happen_over_another_master_to_the_end(
     """Whoever follows hears each of them once and in order; the end of the master is the end of it."""
     app = service().serves()
     with begun(app, "events", "--follow", "--json") as follower:
+        assert follower.stdout
+        said = [follower.stdout.readline()]  # it follows by now
         app.restart()
         assert app.ask("reexec")["outcome"] == "done"
         app.restart()
         app.ask("stop")
-        said = follower.stdout.read().splitlines() if follower.stdout else []
+        said += follower.stdout.read().splitlines()
         assert follower.wait(DEADLINE) == 69
     assert "the master has ended" in said.pop()
     told = [json.loads(line) for line in said]
