@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from overseer import processes
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -61,16 +63,7 @@ def children(pid: int) -> list[int]:
 
 def descendants(pid: int) -> list[int]:
     """Return its children, theirs, and so on; those that go meanwhile may be missing."""
-    found: list[int] = []
-    todo = [pid]
-    while todo:
-        try:
-            below = children(todo.pop())
-        except OSError:
-            continue
-        found += below
-        todo += below
-    return found
+    return list(processes.descendants(pid))
 
 
 def _status(folder: str, field: str) -> int:

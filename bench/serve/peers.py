@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from bench.serve.running import Running
 
+    Restart = Callable[[Running, Callable[[], object]], None]
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 BIN: Final = os.path.dirname(sys.executable)
 UPLOADS: Final = "/upload"
@@ -67,7 +69,7 @@ class Subject:
     """a program or file that has to be there"""
     command: Callable[[Path, int], list[str]]
     """given a folder of its own and the port"""
-    restart: Callable[[Running, Callable[[], object]], None] | None = _by_hup
+    restart: Restart | None = _by_hup
     """given what waits until somebody new has answered; it may return before that. None: nobody restarts it,
     and what it does in the time that a restart would take says what a ratio is worth on this machine"""
     ours: bool = False
@@ -136,7 +138,7 @@ def _uwsgi(folder: Path, port: int) -> list[str]:
     return ["uwsgi", "--plugin", "http,python3", *words, "--wsgi", "bench.matrix.app:wsgi"]
 
 
-def _uwsgi_by(name: str, restart: Callable[[Running, Callable[[], object]], None]) -> Subject:
+def _uwsgi_by(name: str, restart: Restart) -> Subject:
     """Of requests that are sent at once its HTTP router answers the first."""
     return Subject(
         f"uWSGI, 2 workers, {name}", _UWSGI_PYTHON, _uwsgi, restart, without=("pipeline",), software="uwsgi"

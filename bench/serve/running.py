@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.load import Report
-    from bench.serve.peers import Subject
+    from bench.serve.peers import Restart, Subject
 
 KINDS: Final = (
     Fresh(rate=100),
@@ -168,8 +168,11 @@ def _under_load(subject: Subject, running: Running, port: int, course: Course) -
         before, took, stayed = _cpu(), list[tuple[float, float]](), set[str]()
         for _ in range(course.restarts):
             time.sleep(course.quiet)
-            if times := _restart(subject, running, load, course, stayed):
-                took.append(times)
+            if subject.restart:
+                took.append(_restart(subject.restart, running, load, course, stayed))
+            else:  # it is left alone for as long as a restart takes
+                with load.mark(RESTART):
+                    time.sleep(course.imports + course.after)
         time.sleep(course.quiet)
         after = _cpu()
         report = load.stop()
@@ -191,19 +194,13 @@ def _until_listening(running: Running, port: int) -> None:
 
 
 def _restart(
-    subject: Subject, running: Running, load: LoadProcess, course: Course, stayed: set[str]
-) -> tuple[float, float] | None:
+    restart: Restart, running: Running, load: LoadProcess, course: Course, stayed: set[str]
+) -> tuple[float, float]:
     """Restart it; return the seconds to the first new answer, and until all had left who answered before.
 
-    Who is left alone has the time of a restart, and none is returned.
     `stayed` are those who are not waited for; who never leaves becomes one of them.
     """
     known = load.generations
-    if subject.restart is None:
-        with load.mark(RESTART):
-            time.sleep(course.imports + course.after)
-        return None
-    restart = subject.restart
     with load.mark(RESTART) as mark:
 
         def heard() -> str:
