@@ -21,6 +21,7 @@ from overseer.edition import edition
 from overseer.errors import ConfigError, ListenerDrainingError, NotSupportedError, OverseerError
 from overseer.launch import IN_PLACE, bind, launch, whom
 from overseer.program.draining import Draining
+from overseer.program.ending import end_within, is_ours
 from overseer.program.link import Link, be_deaf, outlive
 from overseer.program.listener import listener_of
 from overseer.program.shelf import Shelf
@@ -41,6 +42,7 @@ EX_CONFIG, EX_UNAVAILABLE = 78, 69
 """Exit codes for a wrong option, and for a place or a platform that cannot be had (sysexits.h)."""
 
 _link: Link | None = None
+_state: State | None = None
 
 
 def run(program: Callable[[State], object] | Config | None = None, /, **options: Any) -> NoReturn:
@@ -52,7 +54,7 @@ def run(program: Callable[[State], object] | Config | None = None, /, **options:
 
     Where there can be no master, the program runs in this process, with `state.enabled` false and one warning
     in the log, unless `required`. A wrong option ends the process with status 78 and one line that names the
-    field; an address that cannot be had, with 69.
+    field, also one that `overseer.serve` refuses; an address that cannot be had, with 69.
     """
     try:
         config = from_options(program, options)
@@ -68,7 +70,16 @@ def run(program: Callable[[State], object] | Config | None = None, /, **options:
         raise SystemExit(_end(error, EX_CONFIG)) from None
     except OverseerError as error:
         raise SystemExit(_end(error, EX_UNAVAILABLE)) from None
-    play()  # what the program raises is its own affair, whatever it is
+    try:
+        play()  # what the program raises is its own affair, whatever it is
+    except BaseException as error:
+        if _state and not _state.draining:
+            # Of several workers one alone may end; then the generation is no worse than before.
+            tell = _state.fail if config.workers == 1 else lambda _: None
+            end_within(config.terminate_timeout, error, tell)
+        if isinstance(error, ConfigError) and is_ours(error):
+            raise SystemExit(_end(error, EX_CONFIG)) from None
+        raise
     raise SystemExit(0)
 
 
@@ -130,14 +141,14 @@ def _fall_back(config: Config) -> Callable[[], None]:
         sock.close()
     link = Link(None)
     listeners = _listeners([sock.detach() for sock in bound.sockets], config, draining, lambda: None)
-    state = _state(config, draining, listeners=listeners)
+    state = _state_of(config, draining, listeners=listeners)
     _heed_signals(link)
     link.listen(lambda _: None, lambda: None, lambda number: _signalled(draining, link, number))
     return lambda: _run_program(config, state)
 
 
 def _be_program(config: Config, mine: role.Role) -> None:  # noqa: C901 - of short functions, each for the link
-    global _link  # noqa: PLW0603 - restart() is a function of the module, as in the original
+    global _link, _state  # noqa: PLW0603 - restart() is a function of the module, as in the original
     _link = link = Link(mine.channel)
     draining = Draining()
     hello = {"type": "hello", "protocol": wire.PROTOCOL, "config": to_data(config.settings())}
@@ -176,7 +187,7 @@ def _be_program(config: Config, mine: role.Role) -> None:  # noqa: C901 - of sho
 
     listeners = _listeners(fds, config, draining, used)
     shelf = Shelf(link, draining)
-    state = _state(
+    _state = state = _state_of(
         config,
         draining,
         enabled=True,
@@ -290,7 +301,7 @@ def _listeners(
     )
 
 
-def _state(config: Config, draining: Draining, *, release: str = IN_PLACE, **known: Any) -> State:
+def _state_of(config: Config, draining: Draining, *, release: str = IN_PLACE, **known: Any) -> State:
     try:
         binary = this_command().binary
     except NotSupportedError:

@@ -6,8 +6,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.process.programs import gated
 from tests.process.service import ECHO, until
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.process.service import Service
+
+THREAD = "threading.Thread(target=time.sleep, args=[1000], name='stays').start()"
 
 
 def test_one_that_exits_is_told_with_status_age_and_phase(service: Callable[..., Service]) -> None:
@@ -143,6 +148,48 @@ def test_helpers_of_a_failed_start_do_not_stay(service: Callable[..., Service]) 
     assert app.ask("restart")["outcome"] == "failed"
     helper = int(app.said(r"helper (\d+)")[0])
     until(lambda: not os.path.exists(f"/proc/{helper}"), "the helper has gone")
+
+
+def test_one_that_leaves_a_thread_behind_is_told_at_once(service: Callable[..., Service]) -> None:
+    """Python would wait for that thread for ever, and the master until `ready_timeout`."""
+    app = service().serves()
+    app.write(gated(f"{THREAD}; raise RuntimeError('no database')"), terminate_timeout=1)
+    answer = app.ask("restart")
+    assert (answer["outcome"], answer["detail"]) == ("failed", "RuntimeError: no database")
+    app.logged(
+        r"RuntimeError: no database\n"
+        r"overseer: warning: the program has failed, and waits for thread stays, 1 s at most\n"
+    )
+    app.logged(r"generation 2 \(pid \d+\) left after")
+    assert app.knock()[0] == 1
+
+
+def test_one_that_fails_while_it_serves_does_not_stay_as_a_shell(service: Callable[..., Service]) -> None:
+    """Nobody accepts any more, whatever threads go on: the service ends, and its manager starts it anew."""
+    app = service(gated(f"{THREAD}; state.listener.accept(); os.sys.exit(7)"), terminate_timeout=1).serves()
+    with socket.create_connection(("127.0.0.1", app.port)):
+        assert app.wait() == 7
+    assert "the program has failed, and still waits for thread stays: it is ended" in app.log
+
+
+def test_who_has_an_end_of_its_own_is_waited_for(service: Callable[..., Service]) -> None:
+    """A program that returns leaves the rest to its threads, for as long as they take."""
+    gate = "threading.Thread(target=answer, args=[state]).start(); os.sys.exit()"
+    app = service(gated(gate), terminate_timeout=0.1).serves()
+    until(lambda: app.status()["generations"][0]["workers"][0]["age"] > 1, "it has lived for a while")
+    assert app.knock()[0] == 1
+
+
+@pytest.mark.parametrize("call", ["wsgi('app:app', state)", "asgi(None, state)"])
+def test_what_a_server_refuses_is_told_in_one_line(service: Callable[..., Service], call: str) -> None:
+    """It is the mistake of who wrote it, and no traceback says more than its name."""
+    app = service().serves()
+    app.write(gated(f"overseer.serve.{call}"))
+    assert app.ask("restart")["detail"] == "ended before it was ready (exit status 78)"
+    app.logged(
+        r"generation 2 starts.*\noverseer: error: app: is no application, but .*\noverseer: warning: gen"
+    )
+    assert app.knock()[0] == 1
 
 
 def test_a_stop_during_a_failing_start_ends_with_the_old_ones_status(

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,6 +79,21 @@ def test_a_release_can_say_that_it_will_not_do(upgrading: Callable[..., Upgradin
     assert app.build() == "1"
     until(lambda: digest in app.ledger["held"], "the ledger holds it")
     assert "it was asked to fail" in app.ledger["held"][digest]
+
+
+def test_a_release_that_fails_and_leaves_a_thread_behind_goes_back(
+    upgrading: Callable[..., Upgrading],
+) -> None:
+    """Its process goes on, and would live through its probation without serving anybody."""
+    app = upgrading(probation=30, terminate_timeout=1).serves()
+    stays = "threading.Thread(target=threading.Event().wait).start()"
+    digest = app.offer("2", here=f"{stays}; state.listener.accept(); raise RuntimeError('no disk')")
+    app.serves(2)
+    with socket.create_connection(("127.0.0.1", app.port)):
+        app.serves(3)
+    assert app.build() == "1"
+    until(lambda: app.ledger["held"].get(digest) == "RuntimeError: no disk", "the ledger holds it")
+    app.logged(r"generation 2 \(pid \d+\) left after")
 
 
 def test_a_release_that_does_not_answer_its_check_is_never_started(

@@ -142,7 +142,7 @@ class Link:
                         lost()
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
-        _start_deaf(wait, "overseer")
+        start_deaf(wait, "overseer")
 
     def _woken(self, signalled: Callable[[int], None]) -> None:
         for number in os.read(self._reader, 4096):
@@ -262,10 +262,10 @@ def outlive(seconds: float) -> None:
             os.killpg(0, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    _start_deaf(end, "overseer-end")
+    start_deaf(end, "overseer-end")
 
 
-def _start_deaf(target: Callable[[set[int]], None], name: str) -> None:
+def start_deaf(target: Callable[[set[int]], None], name: str) -> None:
     """Start a thread that takes no signals; it is told what mask the others have.
 
     Python calls a handler in the main thread only. A signal that the kernel gives to another one is told
