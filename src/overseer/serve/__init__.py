@@ -74,9 +74,17 @@ def asgi(
         raise ConfigError("server", f"is {server!r}; overseer serves ASGI with {', '.join(_ASGI)}")
     starting.begin(state)
     needs("asgi", server, _ASGI[server])
+    if not (server == "uvicorn" and isinstance(app, str)):
+        _is_application(app)
     run = import_module(f"overseer.serve.with_{server}").run  # only when it is used
     app = health.asgi(app, health.Health(state, live, ready))
     run(app, state, linger=linger, spread=spread, options=options)
+
+
+def _is_application(app: Any) -> None:
+    """Raise `ConfigError` for what could only fail at each request."""
+    if not callable(app):
+        raise ConfigError("app", f"is no application, but {app!r}: hand over the application itself")
 
 
 def wsgi(
@@ -106,10 +114,15 @@ def wsgi(
     """
     starting.begin(state)
     needs("wsgi", "cheroot", "wsgi")
+    _is_application(app)
     from overseer.serve.with_cheroot import run  # noqa: PLC0415
 
     app = health.wsgi(app, health.Health(state, live, ready))
     certificate = (ssl_certfile, ssl_keyfile) if ssl_certfile else None
+    if certificate:
+        from overseer.serve import certificates  # noqa: PLC0415 - and with it ssl
+
+        certificates.check(("ssl_certfile", ssl_certfile), ("ssl_keyfile", ssl_keyfile))
     run(app, state, linger=linger, threads=threads, certificate=certificate, options=options)
 
 

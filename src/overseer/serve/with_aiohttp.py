@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import random
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_server import Server
 
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
@@ -54,7 +56,22 @@ def run(
     if wrong := _OURS & options.keys():
         name = min(wrong)
         raise ConfigError(name, "is overseer's: say it to overseer.run, not to the server")
+    if not isinstance(app, web.Application):
+        raise ConfigError("app", f"is no aiohttp.web.Application, but {app!r}")
+    for name in sorted(options.keys() - _known()):  # aiohttp itself would not look before somebody connects
+        raise ConfigError(name, "is no option of aiohttp.web.AppRunner")
     asyncio.run(_Serving(app, state, linger=linger, spread=spread, options=options).run(ssl_context))
+
+
+def _known() -> set[str]:
+    """Return the names of what `AppRunner` passes on, to whomever."""
+    takers = (web.AppRunner, web.BaseRunner, Server, RequestHandler)
+    return {
+        name
+        for taker in takers
+        for name, what in inspect.signature(taker).parameters.items()
+        if what.kind is inspect.Parameter.KEYWORD_ONLY and name != "loop"
+    }
 
 
 def add_health(app: web.Application, health: Health) -> None:

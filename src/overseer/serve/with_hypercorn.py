@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import socket
 import weakref
 from importlib import import_module
@@ -24,8 +25,10 @@ from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.statsd import StatsdLogger
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.utils import LifespanFailureError
 
 from overseer.errors import ConfigError
+from overseer.serve import certificates
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.handing import Handing, into
 from overseer.serve.hypercorn_connection import Arriving, Connection, current
@@ -44,6 +47,8 @@ _OURS = frozenset(
     {"bind", "insecure_bind", "quic_bind", "workers", "use_reloader", "backlog", "daemon", "pid_path"}
     | {"umask", "user", "group", "graceful_timeout"}
 )
+_FAILED = 3
+"""The status of a program whose application says that it cannot start; uvicorn's is the same."""
 _STEP = 0.05
 """Seconds between two looks at the connections of a generation that drains."""
 
@@ -60,7 +65,11 @@ def run(app: Any, state: State, *, linger: float, spread: float, options: dict[s
         if not config.alt_svc_headers:
             config.alt_svc_headers = [f'h3=":{sock.getsockname()[1]}"; ma=3600' for sock in quic]
     with asyncio.Runner(debug=config.debug, loop_factory=_loops(config.worker_class)) as runner:
-        runner.run(_Serving(app, state, config, linger=linger, spread=spread).run())
+        try:
+            runner.run(_Serving(app, state, config, linger=linger, spread=spread).run())
+        except LifespanFailureError as error:  # its application has said so, with its own reason
+            logging.getLogger("hypercorn.error").error("%s", error)  # noqa: TRY400 - the traceback is not its
+            raise SystemExit(_FAILED) from None
 
 
 def _loops(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -95,6 +104,9 @@ def _configured(options: dict[str, Any]) -> Config:
     if (config.certfile is None) != (config.keyfile is None):
         missing = "keyfile" if config.keyfile is None else "certfile"
         raise ConfigError(missing, "is missing, and hypercorn would serve without TLS")  # and not say so
+    if config.certfile is not None:
+        certificate, key = ("certfile", config.certfile), ("keyfile", config.keyfile)
+        certificates.check(certificate, key, config.keyfile_password)
     return config
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import weakref
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from overseer.errors import ConfigError
+from overseer.serve import certificates
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.handing import Handing, into
 from overseer.serve.starting import ready
@@ -39,6 +41,12 @@ def run(app: Any, state: State, *, linger: float, spread: float, options: dict[s
     if wrong := _OURS & options.keys():
         name = min(wrong)
         raise ConfigError(name, "is overseer's: say it to overseer.run (address, workers), not to the server")
+    known = inspect.signature(uvicorn.Config).parameters.keys() - {"app"}
+    for name in sorted(options.keys() - known):
+        raise ConfigError(name, "is no option of uvicorn.Config")
+    if options.get("ssl_certfile") and not options.get("ssl_context_factory"):
+        certificate, key = ((name, options.get(name)) for name in ("ssl_certfile", "ssl_keyfile"))
+        certificates.check(certificate, key, options.get("ssl_keyfile_password"))
     options.setdefault("http", "httptools" if find_spec("httptools") else "h11")
     config = uvicorn.Config(app, **options)
     config.load()
