@@ -33,7 +33,7 @@ class Server:
     """the program that has to be installed"""
     command: Callable[[Path, int], list[str]]
     """given a folder of its own and the port"""
-    options: tuple[str, ...] = PROBED
+    options: tuple[str, ...] = ()
     least: tuple[int, ...] = ()
     """the oldest version that can do it"""
     asked: str = "--version"
@@ -138,7 +138,14 @@ SERVERS: Final = (
         answers=NOTHING,
     ),
     Server("daphne", "daphne", _python("daphne", "asgi", "--fd", "{fd}"), answers=NOTHING),
-    Server("granian", "granian", _written("unused", "", "granian", *_GRANIAN), binds=True, answers=NOTHING),
+    Server(
+        "granian",
+        "granian",
+        _written("unused", "", "granian", *_GRANIAN),
+        PROBED,
+        binds=True,
+        answers=NOTHING,
+    ),
     Server(
         "Puma",
         "puma",
@@ -161,7 +168,7 @@ SERVERS: Final = (
         "HAProxy",
         "haproxy",
         _written("haproxy.cfg", _HAPROXY, "haproxy", "-db", "-f", "FILE"),
-        (*PROBED, "--drain-signal", "USR1"),
+        ("--drain-signal", "USR1"),
         asked="-v",
         answers=NOT_KEPT,
     ),
@@ -169,7 +176,7 @@ SERVERS: Final = (
         "nginx",
         "nginx",
         _written("nginx.conf", _NGINX, "env", "NGINX=3;", "nginx", "-c", "FILE"),
-        (*PROBED, "--drain-signal", "QUIT"),
+        ("--drain-signal", "QUIT"),
         asked="-v",
         answers=NOT_KEPT,
     ),

@@ -56,7 +56,7 @@ def begun(app: Service, *words: str) -> subprocess.Popen[str]:
 def named(name: str) -> Iterator[subprocess.Popen[str]]:
     """Run a service that is found by its name, as all of this user's are; it does not outlive the test."""
     env = {k: v for k, v in os.environ.items() if k != "RUNTIME_DIRECTORY"}
-    words = [*OVERSEER, "run", "-n", name, "--address", "127.0.0.1:0", "--", "sleep", "60"]
+    words = [*OVERSEER, "run", "-n", name, "--", "sleep", "60"]
     with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as one:
         try:
             yield one

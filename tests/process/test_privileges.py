@@ -266,7 +266,8 @@ def test_an_ordinary_user_becomes_nobody_else(folder: Path, app: Callable[..., S
 
 def test_a_foreign_program_is_the_users_too(folder: Path, app: Callable[..., Service]) -> None:
     """With `overseer run --user`; and a folder of options that he could write to is refused."""
-    command = ["-m", "overseer", "run", "--address", "127.0.0.1:0", "--user", USER, "--", "sleep", "1000"]
+    command = ["-m", "overseer", "run", "--address", "127.0.0.1:0", "--ready", "alive", "--user", USER]
+    command += ["--", "sleep", "1000"]
     site = subprocess.run(
         [sys.executable, "-c", "import click, os; print(os.path.dirname(os.path.dirname(click.__file__)))"],
         capture_output=True,

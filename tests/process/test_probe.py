@@ -7,11 +7,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from overseer.foreign import acceptor, probe
+from tests.process.foreigners import foreign
 from tests.process.service import until
 
 if TYPE_CHECKING:
@@ -90,3 +93,67 @@ def test_gunicorn_is_not_believed_without_a_word(service: Callable[..., Service]
     quiet = service(command=[*gunicorn[:3], "--no-warn", *gunicorn[3:]])
     assert quiet.wait() == 0
     assert "gunicorn says" not in quiet.log
+
+
+LATE = """
+import time
+while not os.path.exists(f"go{generation}"):
+    time.sleep(0.01)
+if generation == "2":
+    sys.exit(3)
+program()
+"""
+"""What is alive for as long as one likes before it accepts; the second one fails then."""
+
+
+def test_who_accepts_nothing_yet_is_not_ready(service: Callable[..., Service]) -> None:
+    """However long it has been alive: the one before serves until it does, or for good if it fails."""
+    app = foreign(service, "--ready", "accept", "--ready-after", "0.01", body=LATE)
+    go(app, 1)
+    app.serves()
+    for generation, outcome in ((2, "failed"), (3, "done")):
+        with ThreadPoolExecutor(1) as aside:
+            restart = aside.submit(app.ask, "restart")
+            until(lambda: app.pids(generation), "it is alive")  # noqa: B023
+            then = time.monotonic()
+            until(lambda then=then: time.monotonic() > then + 0.3, "it has been alive for long")  # type: ignore[misc]
+            assert app.knock()[0] == 1
+            assert not restart.done()
+            go(app, generation)
+            assert restart.result()["outcome"] == outcome
+    app.answers(3)
+
+
+def go(app: Service, generation: int) -> None:
+    """Let a generation accept."""
+    (app.folder / f"go{generation}").touch()
+
+
+def test_where_nobody_can_knock_the_program_has_to_live(capsys: pytest.CaptureFixture[str]) -> None:
+    """Within a service manager's walls, for one; and that is told."""
+    asked = probe._Probe("tcp://255.255.255.255:1", os.getpid(), 20, alive=0.1)
+    until(lambda: asked._is_ready(1), "it has lived")
+    assert capsys.readouterr().err.count("nobody can knock at tcp://255.255.255.255:1 here") == 1
+
+
+def test_it_is_told_what_is_waited_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, when it takes long: a program may never accept, and be meant to."""
+    monkeypatch.setattr(probe, "_PATIENCE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as nobodys:
+        asked = probe._Probe(probe.place_of([nobodys]), os.getpid(), 20, alive=0.1)
+        assert not asked._is_ready(1)
+        assert not asked._is_ready(1)
+    assert capsys.readouterr().err.count("has accepted nothing at tcp://127.0.0.1:") == 1
+
+
+def test_the_first_listener_of_tcp_is_knocked_at() -> None:
+    """By a URL; where there is none, by none."""
+    with (
+        socket.socket(socket.AF_UNIX) as unix,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        assert probe.place_of([unix, udp, six]) == f"tcp://[::1]:{six.getsockname()[1]}"
+        assert probe.place_of([unix, udp]) == ""

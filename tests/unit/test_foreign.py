@@ -101,7 +101,7 @@ def test_a_part_of_pyproject_toml_will_do(tmp_path: Path, monkeypatch: pytest.Mo
         ("workers = '3'", "overseer.toml, line 1: workers: '3' is not a whole number"),
         ("drain_signal = 'TERMINATE'", "overseer.toml, line 1: drain_signal: 'TERMINATE' is no signal"),
         ("[workers]\nx = 1", "overseer.toml, line 1: workers: {'x': 1} is not a whole number"),
-        ("ready = 'soon'", "overseer.toml, line 1: ready: 'soon' is neither alive nor notify"),
+        ("ready = 'soon'", "overseer.toml, line 1: ready: 'soon' is none of accept, alive and"),
         ("name = 'a/b'", "overseer.toml, line 1: name: 'a/b' is no name"),
         ("fetcher = 'https://x'", "overseer.toml, line 1: fetcher: is about releases, which are for a"),
         ("clean_exits = [true]", "overseer.toml, line 1: clean_exits: [True] is not a list of whole"),
@@ -224,21 +224,52 @@ def test_any_text_is_a_document_or_an_error_of_ours(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "gate", "environ", "hasty"),
+    ("command", "environ", "hasty"),
     [
-        (["gunicorn", "app:app"], {}, {}, True),
-        (["/srv/venv/bin/gunicorn", "app:app"], {"ready": "notify"}, {}, True),
-        (["python3.13", "-m", "gunicorn", "app:app"], {}, {}, True),
-        (["python", "bin/gunicorn", "app:app"], {}, {}, True),
-        (["gunicorn", "--preload", "app:app"], {}, {}, False),
-        (["gunicorn", "app:app"], {}, {"GUNICORN_CMD_ARGS": "-w 2 --preload"}, False),
-        (["gunicorn", "app:app"], {"ready_url": "http://127.0.0.1:8000/"}, {}, False),
-        (["python", "server.py", "gunicorn"], {}, {}, False),
-        (["uvicorn", "app:app"], {}, {}, False),
+        (["gunicorn", "app:app"], {}, True),
+        (["/srv/venv/bin/gunicorn", "app:app"], {}, True),
+        (["python3.13", "-m", "gunicorn", "app:app"], {}, True),
+        (["python", "bin/gunicorn", "app:app"], {}, True),
+        (["gunicorn", "--preload", "app:app"], {}, False),
+        (["gunicorn", "app:app"], {"GUNICORN_CMD_ARGS": "-w 2 --preload"}, False),
+        (["python", "server.py", "gunicorn"], {}, False),
+        (["uvicorn", "app:app"], {}, False),
     ],
 )
 def test_a_server_that_says_ready_too_early_is_known(
-    command: list[str], gate: dict[str, Any], environ: dict[str, str], *, hasty: bool
+    command: list[str], environ: dict[str, str], *, hasty: bool
 ) -> None:
-    """Unless it imports the application first, or is asked for an answer."""
-    assert is_hasty(Options(command=command, **gate), environ) is hasty
+    """Unless it imports the application first."""
+    assert is_hasty(command, environ) is hasty
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "lives"),
+    [
+        ({"addresses": [":8000"]}, True, math.inf),
+        ({"addresses": ["fd:web"]}, True, math.inf),
+        ({"addresses": ["unix:/run/web", "127.0.0.1:0"]}, True, math.inf),
+        ({"addresses": [":8000"], "ready": "alive"}, False, 1.0),
+        ({"addresses": [":8000"], "ready": "notify"}, False, math.inf),
+        ({"addresses": [":8000"], "ready_after": 3.0}, False, 3.0),
+        ({"addresses": [":8000"], "ready_after": None}, False, math.inf),
+        ({"addresses": [":8000"], "ready_after": 3.0, "ready": "accept"}, True, math.inf),
+        ({"addresses": [":8000"], "ready_url": "tcp://127.0.0.1:1"}, False, math.inf),
+        ({"addresses": ["unix:/run/web"]}, False, 1.0),
+        ({"addresses": ["udp::8000"]}, False, 1.0),
+        ({}, False, 1.0),
+    ],
+)
+def test_being_alive_counts_only_where_nothing_better_is_seen(
+    given: dict[str, Any], lives: float, *, asked: bool
+) -> None:
+    """With an address of TCP the program has to accept; who says how long it has to live wants just that."""
+    options = options_of(None, {"command": ["server"], **given})
+    assert (options.knocks, options.settings().policy.ready_after) == (asked, lives)
+
+
+@pytest.mark.parametrize(("command", "probed"), [("gunicorn", True), ("uvicorn", False)])
+def test_the_word_of_a_server_that_says_it_too_early_does_not_count(command: str, *, probed: bool) -> None:
+    """As long as there is something better; of others READY=1 counts as well."""
+    options = options_of(None, {"command": [command], "addresses": [":8000"]})
+    assert options.settings().foreign.probed is probed

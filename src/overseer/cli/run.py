@@ -100,10 +100,10 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "ready_after": {
         "callback": _ready_after,
         "metavar": "SECONDS|never",
-        "help": "Seconds alive that count as ready when the program says nothing.",
+        "help": "Seconds alive that count as ready when the program says nothing; chooses --ready alive.",
     },
     "handover": {"type": click.Choice(["overlap", "sequential"])},
-    "ready": {"type": click.Choice(["alive", "notify"])},
+    "ready": {"type": click.Choice(["accept", "alive", "notify"])},
 }
 """Options that their defaults do not tell."""
 
@@ -147,12 +147,12 @@ systemd: from descriptor 3, with LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES, and 
 In COMMAND, {fd:NAME}, {port:NAME} and {host:NAME} stand for a listener.
 
 \b
-  overseer run --address :8000 --ready-url 'http://127.0.0.1:{port}/' -- gunicorn app:app
-  overseer run --address :8000 --ready-url 'http://127.0.0.1:{port}/' -- uvicorn --fd {fd} app:app
+  overseer run --address :8000 -- gunicorn app:app
+  overseer run --address :8000 --ready-url 'http://127.0.0.1:{port}/health' -- uvicorn --fd {fd} app:app
 
 A restart (SIGUSR2, or overseer restart) starts the next generation beside the old one, waits until it is
-ready, and only then asks the old one to drain. With --ready-url that is when it answers; else when it says
-READY=1 or has been alive for --ready-after, so that one which fails later ends the service.
+ready, and only then asks the old one to drain. That is when it accepts a connection or says READY=1; with
+--ready-url when it answers. Without an address of TCP it is when it has been alive for --ready-after.
 
 Every option may stand in overseer.toml, or under [tool.overseer] in pyproject.toml, with _ for -. What
 may be given several times is a list there: addresses, env_files, clean_exits. So is command."""

@@ -1,4 +1,4 @@
-"""A server that says READY=1 before it can answer: with no other question a restart would believe it."""
+"""A server that says READY=1 before it can answer: a restart must not believe it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from overseer.foreign.options import Options
 
-
-def is_hasty(options: Options, environ: Mapping[str, str]) -> bool:
+def is_hasty(command: Sequence[str], environ: Mapping[str, str]) -> bool:
     """Whether the command is gunicorn, which says it before its workers have imported the application.
 
-    Unless it imports it itself first (`--preload`), or is asked for an answer (`ready_url`). A file of its
-    own may have it preload, too; that file is a program, and is not run to be read.
+    Unless it imports it itself first (`--preload`). A file of its own may have it preload, too; that file is
+    a program, and is not run to be read.
     """
-    given = [*options.command, *environ.get("GUNICORN_CMD_ARGS", "").split()]
-    return not options.ready_url and _is_gunicorn(options.command) and "--preload" not in given
+    given = [*command, *environ.get("GUNICORN_CMD_ARGS", "").split()]
+    return _is_gunicorn(command) and "--preload" not in given
 
 
 def _is_gunicorn(command: Sequence[str]) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from overseer import places
+from overseer import addresses, places
 from overseer.config import Config
 from overseer.errors import ConfigError
+from overseer.foreign.acceptor import CAN_LOOK
+from overseer.foreign.hasty import is_hasty
 from overseer.foreign.placeholders import check
 from overseer.settings import Foreign
 from overseer.values import replace
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from overseer.settings import Settings
+
+
+_TCP = {"tcp", "fd"}
+"""Kinds of addresses that are of TCP, or may be."""
 
 
 def _never(_state: object) -> None:
@@ -31,8 +38,9 @@ class Options(Config):
 
     command: Sequence[str] = ()
     """What to run, and its arguments; after `--` on the command line."""
-    ready: str = "alive"
-    """`alive`: READY=1 or `ready_after` seconds of life, whichever is first. `notify`: only READY=1."""
+    ready: str = "accept"
+    """`accept`: when it accepts a connection, or says READY=1; as `alive` where that is not seen (no address
+    of TCP, not Linux). `alive`: after `ready_after`, or READY=1. `notify`: only READY=1."""
     ready_url: str = ""
     """Ready when this answers: `http://HOST:PORT/PATH` with a status below 400, or `tcp://HOST:PORT`."""
     drain_signal: int = int(signal.SIGTERM)
@@ -72,8 +80,8 @@ class Options(Config):
                 raise ConfigError(field, f"{given!r} is not a text")
 
     def _check_foreign(self) -> None:
-        if self.ready not in ("alive", "notify"):
-            raise ConfigError("ready", f"{self.ready!r} is neither alive nor notify")
+        if self.ready not in ("accept", "alive", "notify"):
+            raise ConfigError("ready", f"{self.ready!r} is none of accept, alive and notify")
         if self.ready_url:
             try:
                 parts = urlsplit(self.ready_url)
@@ -91,19 +99,28 @@ class Options(Config):
         for text in (*self.command, self.ready_url):
             check(text, self.listens_on)
 
+    @property
+    def knocks(self) -> bool:
+        """Whether it is found out by knocking when the program is ready: its use of a listener is not seen.
+
+        Not where there is none of TCP, nor on a system that does not tell who accepts.
+        """
+        kinds = {addresses.parse(text).kind for text in self.listens_on}
+        return self.ready == "accept" and not self.ready_url and CAN_LOOK and not kinds.isdisjoint(_TCP)
+
     def settings(self) -> Settings:
         """Return what the master has to know."""
         settings = super().settings()
         policy = settings.policy
-        unasked = self.ready == "alive" and not self.ready_url and self.ready_after is not None
-        lives = self.ready_after if unasked else inf  # whether it accepts is not seen
+        unasked = not (self.knocks or self.ready_url) and self.ready != "notify"
+        lives = self.ready_after if unasked and self.ready_after is not None else inf
         policy = replace(policy, ready_after=lives)
         foreign = Foreign(
             runs=True,
             drain_signal=self.drain_signal,
             stop_signal=self.stop_signal or self.drain_signal,
             clean_exits=tuple(self.clean_exits),
-            probed=bool(self.ready_url),
+            probed=bool(self.ready_url) or (self.knocks and is_hasty(self.command, os.environ)),
             watchdog=self.watchdog,
         )
         return replace(settings, policy=policy, foreign=foreign)

@@ -1,4 +1,4 @@
-"""A short-lived process that asks whether a foreign program answers, and says READY=1 for it.
+"""A short-lived process that asks whether a foreign program answers or accepts, and says READY=1 for it.
 
 Generations share their listeners, so an answer alone proves nothing: it may be the old one's. On Linux an
 answer counts only if the connection was accepted by a process of this very generation, which it tells. Who
@@ -10,16 +10,22 @@ success, with `ready_timeout`, or with the program.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import socket
 import sys
 import time
 from contextlib import ExitStack
+from math import inf
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from overseer import notify
 from overseer.foreign.acceptor import CAN_LOOK, inode_of_peer, is_below
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SOONEST, _LATEST = 0.02, 0.5
 """Seconds between two tries, longer each time."""
@@ -36,11 +42,25 @@ _MOST_KNOCKS = 8
 _PATIENCE = 5.0
 """Seconds for one answer, and for somebody to accept."""
 
+_FORBIDDEN = {errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
+"""What is said of a knock where a service manager's walls do not let us, or there is no way to an address."""
 
-def start(url: str, address: str, timeout: float) -> None:
+
+def place_of(socks: Sequence[socket.socket]) -> str:
+    """Return where the first listener of TCP is knocked at, as a URL; an empty text if there is none."""
+    for sock in socks:
+        if sock.type == socket.SOCK_STREAM and sock.family in (socket.AF_INET, socket.AF_INET6):
+            host, port = sock.getsockname()[:2]  # which may be every interface: then it is this host's own
+            return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    return ""
+
+
+def start(url: str, address: str, timeout: float, *, alive: float = inf) -> None:
     """Ask `url` in a process of its own until it answers, and tell NOTIFY_SOCKET `address`.
 
-    That process is nobody's child: the program, which we become, finds no child that it did not start.
+    With `alive` nobody has said what is to be asked. Where it cannot be, it is enough that the program has
+    been alive for so many seconds. That process is nobody's child: the program, which we become, finds no
+    child that it did not start.
     """
     program = os.getpid()
     pid = os.fork()
@@ -52,7 +72,7 @@ def start(url: str, address: str, timeout: float) -> None:
         if os.fork() == 0:
             os.setpgid(0, 0)  # not of the program's group, whose last process is waited for when it leaves
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            _ask(url, address, time.monotonic() + timeout, program)
+            _Probe(url, program, timeout, alive).ask(address)
         status = 0
     except OSError as error:
         _say(f"the probe of {url} failed: {error}", warning=True)
@@ -60,22 +80,56 @@ def start(url: str, address: str, timeout: float) -> None:
         os._exit(status)
 
 
-def _ask(url: str, address: str, deadline: float, program: int) -> None:
-    wait, knocks, told = _SOONEST, 1, 0
-    while time.monotonic() < deadline and os.path.exists(f"/proc/{program}" if CAN_LOOK else "/"):
+class _Probe:
+    """One program, which is asked until it is ready."""
+
+    def __init__(self, url: str, program: int, timeout: float, alive: float) -> None:
+        self._url = url
+        self._program = program
+        self._begun = time.monotonic()
+        self._timeout = timeout
+        self._alive = alive
+        self._told = 0
+
+    def ask(self, address: str) -> None:
+        """Ask until it is, and say so."""
+        wait, knocks = _SOONEST, 1
+        while self._age < self._timeout and os.path.exists(f"/proc/{self._program}" if CAN_LOOK else "/"):
+            if self._is_ready(knocks):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mail:
+                    mail.sendto(notify.write({"READY": "1", notify.PROBE: "1"}), "\0" + address[1:])
+                return
+            time.sleep(wait)
+            wait, knocks = min(_LATEST, wait * 1.5), min(_MOST_KNOCKS, knocks + 1)
+
+    @property
+    def _age(self) -> float:
+        return time.monotonic() - self._begun
+
+    def _is_ready(self, knocks: int) -> bool:
+        if not self._url:
+            return self._age >= self._alive
+        status = 0
         try:
-            status = _answers(url, program, knocks)
-        except (OSError, http.client.HTTPException):
-            status = 0
-        if 0 < status < _BAD:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mail:
-                mail.sendto(notify.write({"READY": "1", notify.PROBE: "1"}), "\0" + address[1:])
-            return
-        if status not in (0, told):
-            told = status
-            _say(f"{url} answers with status {status}, which is not ready")
-        time.sleep(wait)
-        wait, knocks = min(_LATEST, wait * 1.5), min(_MOST_KNOCKS, knocks + 1)
+            status = _answers(self._url, self._program, knocks)
+        except (OSError, http.client.HTTPException) as error:
+            if self._alive < inf and getattr(error, "errno", None) in _FORBIDDEN:
+                _say(
+                    f"nobody can knock at {self._url} here ({error}): "
+                    f"the program is ready when it has been alive for {self._alive:g} s",
+                    warning=True,
+                )
+                self._url = ""
+        if status >= _BAD and status != self._told:
+            self._told = status
+            _say(f"{self._url} answers with status {status}, which is not ready")
+        if not status and self._alive < inf and self._age > _PATIENCE and not self._told:
+            self._told = 1
+            _say(
+                f"the program has accepted nothing at {self._url} yet, and is ready when it does; "
+                f"with --ready alive it is when it has been alive for {self._alive:g} s"
+            )
+        return 0 < status < _BAD
 
 
 def _say(text: str, *, warning: bool = False) -> None:

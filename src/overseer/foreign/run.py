@@ -41,7 +41,8 @@ def play(config: str, given: Mapping[str, Any]) -> NoReturn:
         raise NotSupportedError(f"overseer run has no part {mine.part!r}")
     options = read()
     shim.find_executable(options)
-    if is_hasty(options, os.environ) and not options.no_warn:
+    asks = options.ready_url or options.knocks
+    if not asks and not options.no_warn and is_hasty(options.command, os.environ):
         _log.warning(
             "gunicorn says that it is ready before its workers have imported the application: "
             "give --ready-url, or a restart may end what serves for a release that does not"
@@ -55,6 +56,8 @@ def options_of(document: Document | None, given: Mapping[str, Any]) -> Options:
     if given.keys() & {"address", "addresses"}:
         values = {name: told for name, told in values.items() if name not in ("address", "addresses")}
     values |= given
+    if "ready_after" in values:
+        values.setdefault("ready", "alive")  # who says how long it has to live wants that to count
     try:
         return Options(**values)
     except ConfigError as error:

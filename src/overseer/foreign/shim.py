@@ -84,6 +84,7 @@ def _prepare(
     try:
         argv = [fill(text, socks, known, told) for text in options.command]
         url = fill(options.ready_url, socks, known, told)
+        knock = probe.place_of(socks) if options.knocks else ""
     finally:
         for sock in socks:
             sock.close()
@@ -91,6 +92,8 @@ def _prepare(
         environ["NOTIFY_SOCKET"] = address
         if url:
             probe.start(url, address, options.ready_timeout)
+        elif options.knocks:
+            probe.start(knock, address, options.ready_timeout, alive=options.ready_after or 0.0)
     elif url:
         raise ConfigError("ready_url", "cannot be asked here: this system has no abstract Unix sockets")
     if options.watchdog < float("inf"):
