@@ -20,6 +20,7 @@ from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PingFrame
 from tests.process.curls import Curl
 from tests.process.service import DEADLINE, Service, until
 from tests.process.test_serve import (
+    ALONE,
     ASGI,
     Clients,
     Witness,
@@ -66,7 +67,7 @@ def test_no_request_on_a_kept_connection_is_lost(service: Callable[..., Service]
 
 def test_who_has_connected_may_still_ask(service: Callable[..., Service]) -> None:
     """A connection that was accepted and is silent is waited for, half a request too; the rest is closed."""
-    app = service(granian(5)).serves()
+    app = service(ALONE + granian(5)).serves()
     who_is_here_may_ask(app)
     app.logged(r"generation 1 .* left after .*: exit status 0")
     assert app.out.count("lifespan.shutdown") == 1
@@ -97,7 +98,7 @@ def test_who_knocks_is_the_next_ones(service: Callable[..., Service]) -> None:
 
 def test_half_a_request_on_a_kept_connection_is_waited_for(service: Callable[..., Service]) -> None:
     """It is more than silence, also where granian itself takes the connection for an idle one."""
-    app = service(granian()).serves()
+    app = service(ALONE + granian()).serves()
     early = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(2)]
     for sock in early:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -112,6 +113,65 @@ def test_half_a_request_on_a_kept_connection_is_waited_for(service: Callable[...
     assert read_all(early[0]).endswith(b"1 0")
 
 
+NAMED = """
+import overseer, overseer.serve
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        body = f"{state.generation} {':'.join(map(str, scope['client'] or ()))}".encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+def program(given):
+    global state
+    state = given
+    overseer.serve.asgi(app, state, server="SERVER", linger=0.1)
+
+if __name__ == "__main__":
+    overseer.run(program, **OPTIONS)
+"""
+"""A program that tells its clients where they come from."""
+
+
+@pytest.mark.parametrize("server", ["granian", "uvicorn"])
+def test_a_client_has_its_own_address_in_the_next_generation(
+    service: Callable[..., Service], server: str
+) -> None:
+    """Granian believes that it has accepted the connection from us; the application is told the truth."""
+    app = service(NAMED.replace("SERVER", server)).serves()
+    kept = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+    kept.connect()
+    mine, name = kept.sock, kept.sock.getsockname()
+    app.write(NAMED.replace("SERVER", "granian"))
+    for generation in (1, 2, 3):
+        kept.request("GET", "/")
+        assert kept.getresponse().read().decode() == f"{generation} {name[0]}:{name[1]}"
+        app.restart()
+        app.logged(rf"generation {generation} \(pid \d+\) left")
+    assert kept.sock is mine
+
+
+def test_a_connection_of_a_unix_socket_comes_in_from_another_server(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """Uvicorn gives such ones away, too; granian itself cannot, since nobody counts their bytes."""
+    path = tmp_path / "web"
+    app = service(NAMED.replace("SERVER", "uvicorn"), addresses=["127.0.0.1:0", f"unix:{path}"]).serves()
+    connection = http.client.HTTPConnection("localhost")
+    with socket.socket(socket.AF_UNIX) as kept:
+        kept.settimeout(DEADLINE)
+        kept.connect(str(path))
+        connection.sock = kept
+        for generation in (1, 2):
+            connection.request("GET", "/")
+            assert connection.getresponse().read().startswith(b"%d " % generation)
+            app.write(NAMED.replace("SERVER", "granian"))
+            app.restart()
+            app.logged(rf"generation {generation} \(pid \d+\) left")
+        assert kept.recv(1) == b"", "the end"
+
+
 def test_what_lasts_is_ended_so_that_its_client_comes_back(service: Callable[..., Service]) -> None:
     """A WebSocket is closed with 1012; a stream of events ends between two of them, as a whole answer."""
     what_lasts_is_ended(service(granian()).serves())
@@ -119,7 +179,7 @@ def test_what_lasts_is_ended_so_that_its_client_comes_back(service: Callable[...
 
 def test_an_answer_that_pauses_is_finished(service: Callable[..., Service]) -> None:
     """Nothing goes over its connection for longer than the linger, and yet it is not silent."""
-    app = service(granian()).serves()
+    app = service(ALONE + granian()).serves()
     silent = socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE)
     connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
     connection.request("GET", "/slow")
@@ -135,7 +195,7 @@ def test_an_answer_that_pauses_is_finished(service: Callable[..., Service]) -> N
 def test_two_listeners_are_drained(service: Callable[..., Service], tmp_path: Path) -> None:
     """One of TCP, and one of Unix, whose clients cannot be told from one another."""
     path = tmp_path / "web"
-    app = service(granian(5), addresses=["127.0.0.1:0", f"unix:{path}"]).serves()
+    app = service(ALONE + granian(5), addresses=["127.0.0.1:0", f"unix:{path}"]).serves()
 
     def fresh() -> list[socket.socket]:
         by_path = socket.socket(socket.AF_UNIX)

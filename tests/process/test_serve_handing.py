@@ -14,6 +14,7 @@ from bench.load import Kept, LoadProcess, Plan
 from tests.process.service import DEADLINE, until
 from tests.process.test_serve import ASGI, UVLOOP, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
+from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_hypercorn import HYPERCORN
 from tests.process.test_serve_wsgi import WSGI
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.process.service import Service
 
 SERVERS = {"asgi": ASGI, "uvloop": UVLOOP, "wsgi": WSGI, "aiohttp": AIOHTTP, "hypercorn": HYPERCORN}
+SERVERS["granian"] = GRANIAN
 
 
 def made(source: str, linger: float = 0.1) -> str:
@@ -72,7 +74,7 @@ def test_what_has_begun_is_finished_by_whoever_began_it(service: Callable[..., S
     assert ask(silent) == (2, False)
 
 
-@pytest.mark.parametrize("later", ["aiohttp", "wsgi", "hypercorn"])
+@pytest.mark.parametrize("later", ["aiohttp", "wsgi", "hypercorn", "granian"])
 def test_the_next_one_may_run_another_server(service: Callable[..., Service], later: str) -> None:
     """A connection of HTTP/1.1 on which nothing is under way is the same to all of them."""
     app = service(made(ASGI)).serves()

@@ -70,6 +70,127 @@ def test_what_was_registered_is_not_left_behind(listener: socket.socket) -> None
             assert poll.poll(0) == []
 
 
+def test_a_server_is_led_to_another_listener_for_a_moment(listener: socket.socket) -> None:
+    """It accepts there, and then at its own again; also after its own was taken away, and then no more."""
+    door = Door(listener)
+    with (
+        select.epoll() as poll,
+        socket.socket(fileno=door.number) as theirs,
+        socket.socket(listener.family) as other,
+    ):
+        theirs.setblocking(False)
+        poll.register(door.number, select.EPOLLIN | select.EPOLLET)
+        assert door.is_watched()
+        other.bind("" if listener.family == socket.AF_UNIX else ("127.0.0.1", 0))
+        other.listen(1)
+        for taken in (False, True):
+            with knock(listener) as ours, knock(other) as led:
+                assert bool(poll.poll(0 if taken else SECONDS)) is not taken
+                with door.lead(other):
+                    assert poll.poll(SECONDS)
+                    assert theirs.accept()[1] == led.getsockname()
+                if taken:
+                    assert poll.poll(0) == []
+                    with pytest.raises(BlockingIOError):
+                        theirs.accept()
+                else:
+                    assert poll.poll(SECONDS)
+                    assert theirs.accept()[1] == ours.getsockname()
+                    door.take_away()
+        door.close()
+
+
+class Served:
+    """A connection as a server has it that waits for what comes: by a number, and with epoll."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.client = knock(listener)
+            self.theirs = listener.accept()[0]
+            self.theirs.setblocking(False)
+            self.connections = Connections([listener])
+        self.poll = select.epoll()
+        self.poll.register(self.theirs, select.EPOLLIN | select.EPOLLET)
+        (self.key,) = self.connections.look()
+        self.given: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.poll.close()
+        self.connections.close()
+        for sock in (self.client, self.theirs, *self.given):
+            sock.close()
+
+    def give(self, sock: socket.socket) -> bool:
+        """Take it."""
+        self.given.append(sock.dup())
+        return True
+
+
+def test_a_connection_is_given_away_from_below_its_server() -> None:
+    """Who has the number reads and writes nothing any more, and hears no end; the client notices nothing."""
+    with Served() as served:
+        sight = served.connections.see(served.key)
+        assert sight
+        served.connections.part(served.key, sight, served.give)
+        served.client.sendall(b"hello")
+        assert served.poll.poll(0) == []
+        for use in (lambda: served.theirs.recv(10), lambda: served.theirs.send(b"lost")):
+            with pytest.raises(BlockingIOError):
+                use()
+        served.theirs.shutdown(socket.SHUT_RDWR)
+        (given,) = served.given
+        assert given.recv(10) == b"hello"
+        given.sendall(b"answer")
+        assert served.client.recv(10) == b"answer"
+        assert served.connections.look() == {served.key}, "it is still in this process: it was given to us"
+        assert not os.get_inheritable(served.theirs.fileno())
+
+
+@pytest.mark.parametrize("is_read", [False, True], ids=["unread", "read"])
+def test_one_on_which_something_has_come_meanwhile_is_not_given_away(*, is_read: bool) -> None:
+    """It stays where it is, and its server is told of all that comes."""
+    with Served() as served:
+        sight = served.connections.see(served.key)
+        assert sight
+        served.client.sendall(b"hello")
+        assert served.poll.poll(SECONDS)
+        if is_read:
+            assert served.theirs.recv(10) == b"hello"
+        served.connections.part(served.key, sight, served.give)
+        assert served.given == []
+        if not is_read:
+            assert served.poll.poll(SECONDS)
+            assert served.theirs.recv(10) == b"hello"
+        served.client.sendall(b"more")
+        assert served.poll.poll(SECONDS)
+        assert served.theirs.recv(10) == b"more"
+
+
+def test_one_that_nobody_takes_stays_with_its_server() -> None:
+    """The next generation may have too much to do at this moment."""
+    with Served() as served:
+        sight = served.connections.see(served.key)
+        assert sight
+        served.connections.part(served.key, sight, lambda _: False)
+        served.client.sendall(b"hello")
+        assert served.poll.poll(SECONDS)
+        assert served.theirs.recv(10) == b"hello"
+
+
+def test_one_that_its_client_has_ended_is_not_given_away() -> None:
+    """There would be nothing to have; and its server may be ending it in this moment."""
+    with Served() as served:
+        sight = served.connections.see(served.key)
+        assert sight
+        served.client.shutdown(socket.SHUT_WR)
+        assert served.poll.poll(SECONDS)
+        served.connections.part(served.key, sight, served.give)
+        assert served.given == []
+
+
 def test_connections_are_seen(listener: socket.socket) -> None:
     """Those that were accepted, and neither the clients nor the listener."""
     connections = Connections([listener])

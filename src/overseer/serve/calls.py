@@ -30,7 +30,7 @@ _AFTERWARDS = 10.0
 _LEAST = 18
 """Bytes of the shortest request: `GET / HTTP/1.0` and two ends of lines."""
 _MANY = 1000
-"""Connections of HTTP/2 that are remembered before those that have ended are forgotten."""
+"""Connections of which something is remembered before those that have ended are forgotten."""
 
 
 class Calls:
@@ -46,13 +46,15 @@ class Calls:
         self._ends: dict[asyncio.Task[None], Key] = {}
         self._last_unix = 0.0
         self._twos: set[Key] = set()
-        self._many = _MANY
+        self._many = self._many_names = _MANY
         self._told: set[Key] = set()
         self._read: dict[Key, int] = {}
         self._seen: dict[Key, int] = {}
+        self._names: dict[tuple[str, str], tuple[str, str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be the application."""
+        scope["client"] = self._names.get(scope["client"], scope["client"])
         key, kind = _key(scope), "websocket" if scope["type"] == "websocket" else scope["http_version"]
         if kind == "2":
             self._remember_two(key)
@@ -85,6 +87,14 @@ class Calls:
                 del self._running[key]
             if not key[1]:
                 self._last_unix = time.monotonic()
+
+    def rename(self, client: tuple[str, str], real: tuple[str, str]) -> None:
+        """Know a client, of whom the server thinks that it comes from elsewhere, by its own address."""
+        if len(self._names) >= self._many_names:
+            here = {key[1:] for key in self._connections.look()}
+            self._names = {name: found for name, found in self._names.items() if found in here}
+            self._many_names = max(_MANY, 2 * len(self._names))
+        self._names[client] = real
 
     async def leave(self) -> None:
         """Begin to have connections ended by their next answers; who has a call meanwhile is attended to."""

@@ -48,7 +48,7 @@ class Handing:
         self._take = take
         self._name = f"{_NAME}-{state.generation}-{state.worker}-{os.urandom(4).hex()}"
         self._way: socket.socket | None = None
-        self._has_heir = False
+        self._heir: bytes | None = None  # by the word with which it greeted
         self._until = 0.0  # when nobody is hoped for any more
         self._readers: list[threading.Thread] = []
         self._is_over = False
@@ -91,16 +91,19 @@ class Handing:
         """Whether another generation takes connections."""
         while self._way:
             try:
-                word = self._way.recv(16)
+                word, _, who = self._way.recv(64).partition(b" ")
             except BlockingIOError:
                 break
             except OSError:
-                word = b""
-            self._has_heir = word == _HELLO
+                word = who = b""
+            if word == _HELLO:
+                self._heir = who
+            elif who == self._heir:  # a bye may come later than the hello of the one after
+                self._heir = None
             self._until = time.monotonic() + _PATIENCE
             if not word:
                 self.close()  # the master has ended
-        return self._has_heir and self._way is not None and not self._state.draining.stops
+        return self._heir is not None and self._way is not None and not self._state.draining.stops
 
     def hand(self, sock: Any) -> bool:
         """Give a connection away; return whether it is another's now, and ours to be closed without a word.
@@ -150,7 +153,8 @@ class Handing:
     def _read(self, stored: Stored) -> None:
         """Take what comes on a way, until its owner has gone, or until this generation drains."""
         with stored.socket() as way, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            way.send(_HELLO)
+            me = b" " + os.urandom(4).hex().encode()
+            way.send(_HELLO + me)
             poll = select.poll()
             poll.register(way, select.POLLIN)
             poll.register(self._state.draining, select.POLLIN)
@@ -158,7 +162,7 @@ class Handing:
                 found = {fd for fd, _ in poll.poll()}
                 draining = self._state.draining
                 if draining and not (draining.stops and way.fileno() in found):
-                    way.send(_BYE)  # what is read by nobody here is for the next one, if there is one
+                    way.send(_BYE + me)  # what is read by nobody here is for the next one, if there is one
                     return
                 flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
                 try:

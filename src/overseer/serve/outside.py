@@ -14,16 +14,19 @@ import math
 import os
 import select
 import socket
-import stat
 import struct
 import termios
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from overseer.serve.below import blank, duplicate, entries, inode, numbers, place, put
 from overseer.serve.silence import is_silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from overseer.serve.below import Entry
 
     Key = tuple[str, str, str]
 
@@ -31,6 +34,7 @@ _FDS = "/proc/self/fd"
 _INFO = 136
 """Bytes of the kernel's tcp_info that are wanted: up to tcpi_bytes_received."""
 _NOTHING = struct.pack("i", 0)
+_ESTABLISHED = 1
 
 
 def can_look() -> bool:
@@ -46,19 +50,20 @@ class Door:
 
     def __init__(self, listener: socket.socket) -> None:
         self.number = listener.dup().detach()
-        self._before = set(_numbers()) - {self.number}
+        self.place = place(listener)
+        self.family = listener.family
+        self.is_shut = False
+        self._below = listener.dup()
+        self._ours = set(self._all()) - {self.number}
         self._theirs: list[int] = []
-        self._inode = _inode(self.number)
-        self._nobodys = socket.socket(socket.AF_UNIX)
-        self._nobodys.bind("")  # a name that the kernel makes up
-        self._nobodys.listen(0)
-        self._nobodys.setblocking(False)
+        self._entries: list[Entry] = []
+        self._changing = threading.Lock()
 
     def is_watched(self) -> bool:
         """Whether the server waits for knocks by now, in the one way that we know how to end: with epoll."""
-        fresh = [number for number in _numbers() if number not in self._before]
-        self._theirs = [number for number in fresh if _inode(number) == self._inode]  # it may have copied it
-        return any(True for number in self._theirs for _ in _watchers(number))
+        self._theirs = [number for number in self._all() if number not in self._ours]  # it may have copied it
+        self._entries = [entry for number in self._theirs for entry in entries(number)]
+        return bool(self._entries)
 
     def take_away(self) -> None:
         """Have the server accept no more, from now on and for ever, and know nothing of it.
@@ -68,44 +73,43 @@ class Door:
         listener open, so the kernel would go on telling of it, and in words (the data of epoll_ctl(2)) that
         point to what the server frees when it ends.
         """
+        nobodys = socket.socket(socket.AF_UNIX)
+        nobodys.bind("")  # a name that the kernel makes up
+        nobodys.listen(0)
+        nobodys.setblocking(False)
+        self.is_shut = True
+        with self._changing:
+            self._below.close()
+            self._below = nobodys
+            self._change(nobodys, watched=False)
+
+    @contextlib.contextmanager
+    def lead(self, listener: socket.socket) -> Iterator[None]:
+        """Have the server accept from another listener for a moment; who knocks at its own one waits.
+
+        That can be done when that one has been taken away, too, until the server ends.
+        """
+        with self._changing:
+            self._change(listener, watched=True)
+            try:
+                yield
+            finally:
+                self._change(self._below, watched=not self.is_shut)
+
+    def close(self) -> None:
+        """Close what is ours."""
+        self._below.close()
+
+    def _all(self) -> list[int]:
+        return [number for number in numbers() if inode(number) == inode(self._below.fileno())]
+
+    def _change(self, listener: socket.socket, *, watched: bool) -> None:
+        for entry in self._entries:  # copies of an instance tell of the same one: the second time it is none
+            entry.remove()
         for number in self._theirs:
-            for watcher in _watchers(number):
-                with contextlib.suppress(FileNotFoundError), _epoll(watcher) as poll:  # the same one twice
-                    poll.unregister(number)
-            os.dup2(self._nobodys.fileno(), number, inheritable=False)
-        self._nobodys.close()
-
-
-def _numbers() -> list[int]:
-    return [int(entry) for entry in os.listdir(_FDS)]
-
-
-def _inode(number: int) -> int | None:
-    """Return which socket a descriptor is; None if it is none."""
-    try:
-        found = os.fstat(number)
-    except OSError:  # closed meanwhile
-        return None
-    return found.st_ino if stat.S_ISSOCK(found.st_mode) else None
-
-
-def _watchers(number: int) -> Iterator[int]:
-    """Find the epoll instances in which a descriptor is registered."""
-    for watcher in _numbers():
-        try:
-            if os.readlink(f"{_FDS}/{watcher}") != "anon_inode:[eventpoll]":
-                continue
-            with open(f"/proc/self/fdinfo/{watcher}", encoding="ascii") as info:
-                if any(line.split()[:2] == ["tfd:", str(number)] for line in info):
-                    yield watcher
-        except FileNotFoundError:
-            continue
-
-
-@contextlib.contextmanager
-def _epoll(number: int) -> Iterator[select.epoll]:
-    with contextlib.closing(select.epoll.fromfd(os.dup(number))) as poll:
-        yield poll
+            put(listener.fileno(), number)
+        for entry in self._entries if watched else ():
+            entry.add()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +132,15 @@ class Connections:
     """What has been accepted from some listeners by somebody in this process."""
 
     def __init__(self, listeners: Iterable[socket.socket]) -> None:
-        self._places = {_place(listener) for listener in listeners}
+        self._places = {place(listener) for listener in listeners}
         self._known: dict[int, Key | None] = {}
         self._numbers: dict[Key, int] = {}
+        self._blank: tuple[socket.socket, ...] = ()
+
+    def close(self) -> None:
+        """Close what is ours, when nobody has a number any more below which a connection was."""
+        for sock in self._blank:
+            sock.close()
 
     def look(self) -> set[Key]:
         """Return who is connected: where to, from which host, and from which port there.
@@ -153,35 +163,35 @@ class Connections:
     def _looking(self) -> Iterator[None]:
         """Look at each socket, and pause behind each that was not known; what was found counts at the end."""
         known: dict[int, Key | None] = {}
-        numbers: dict[Key, int] = {}
-        for number in _numbers():
-            inode = _inode(number)
-            if inode is None:
+        where: dict[Key, int] = {}
+        for number in numbers():
+            found = inode(number)
+            if found is None:
                 continue
-            fresh = inode not in self._known
-            known[inode] = key = self._identify(number) if fresh else self._known[inode]
+            fresh = found not in self._known
+            known[found] = key = self._identify(number) if fresh else self._known[found]
             if key:
-                numbers[key] = number
+                where[key] = number
             if fresh:
                 yield
-        self._known, self._numbers = known, numbers
+        self._known, self._numbers = known, where
 
     def _identify(self, number: int) -> Key | None:
-        with _duplicate(number) as sock:
+        with duplicate(number) as sock:
             return self._key(sock) if sock else None
 
     def _key(self, sock: socket.socket) -> Key | None:
         """Return the key of a connection; None for any other socket."""
         try:
             listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if sock.type != socket.SOCK_STREAM or listens or (place := _place(sock)) not in self._places:
+            if sock.type != socket.SOCK_STREAM or listens or (where := place(sock)) not in self._places:
                 return None
             if sock.family == socket.AF_UNIX:
-                return (place, "", str(os.fstat(sock.fileno()).st_ino))
+                return (where, "", str(os.fstat(sock.fileno()).st_ino))
             host, port = sock.getpeername()[:2]
         except OSError:  # it has ended
             return None
-        return (place, host.partition("%")[0], str(port))
+        return (where, host.partition("%")[0], str(port))
 
     @contextlib.contextmanager
     def open(self, key: Key) -> Iterator[socket.socket | None]:
@@ -193,7 +203,7 @@ class Connections:
         if number is None:
             yield None
             return
-        with _duplicate(number) as sock:
+        with duplicate(number) as sock:
             yield sock if sock and self._key(sock) == key else None
 
     def take(self, key: Key) -> socket.socket | None:
@@ -206,6 +216,31 @@ class Connections:
         with self.open(key) as sock:
             return _sight(sock) if sock else None
 
+    def part(self, key: Key, sight: Sight, give: Callable[[socket.socket], bool]) -> None:
+        """Give a connection away from below its server, and only if nothing has come since it was seen.
+
+        The server keeps a number below which there is nothing to be had. Before the connection is given, it
+        is looked at once more: what came earlier the server may have read, and goes on with; what comes
+        later nobody can read here. One whose client has said the end meanwhile is left to itself.
+        """
+        self._blank = self._blank or blank()
+        nothing = self._blank[0].fileno()
+        with self.open(key) as sock:
+            number = self._numbers.get(key, -1)
+            watched = list(entries(number)) if sock else []
+            if sock is None or inode(number) != os.fstat(sock.fileno()).st_ino:
+                return
+            removed = [entry for entry in watched if entry.remove()]
+            if not removed:
+                return
+            put(nothing, number)
+            if _received(sock) == sight.received and (not _is_open(sock) or give(sock)):
+                return
+            if inode(number) == inode(nothing):  # it has not been closed meanwhile
+                put(sock.fileno(), number)
+                for entry in removed:
+                    entry.add()
+
     def end(self, key: Key, sight: Sight) -> None:
         """End a connection below its server, at once, and only if nothing has come since it was seen.
 
@@ -216,25 +251,6 @@ class Connections:
             if sock and is_silent(sock) and _received(sock) == sight.received:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
-
-
-def _place(sock: socket.socket) -> str:
-    """Return where a socket is bound: its port, or the name of a Unix socket."""
-    name = sock.getsockname()
-    return str(name[1]) if isinstance(name, tuple) else os.fsdecode(name)
-
-
-@contextlib.contextmanager
-def _duplicate(number: int) -> Iterator[socket.socket | None]:
-    sock = None
-    with contextlib.suppress(OSError):  # closed meanwhile, and no socket now
-        copy = os.dup(number)
-        try:
-            sock = socket.socket(fileno=copy)
-        except OSError:
-            os.close(copy)
-    with sock or contextlib.nullcontext():
-        yield sock
 
 
 def _sight(sock: socket.socket) -> Sight:
@@ -260,6 +276,11 @@ def _received(sock: socket.socket) -> int:
         return 0
     found: int = struct.unpack_from("Q", _tcp_info(sock), 128)[0]
     return found
+
+
+def _is_open(sock: socket.socket) -> bool:
+    """Whether nobody has said the end of a connection of TCP."""
+    return _tcp_info(sock)[0] == _ESTABLISHED
 
 
 def backlog(listener: socket.socket) -> int | None:

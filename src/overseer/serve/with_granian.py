@@ -28,6 +28,8 @@ from granian.server.embed import Server
 
 from overseer.errors import ConfigError
 from overseer.serve.calls import QUIET, Calls
+from overseer.serve.entering import Entering
+from overseer.serve.handing import Handing
 from overseer.serve.outside import Connections, Door, backlog, can_look
 from overseer.serve.starting import ready, settle
 
@@ -138,6 +140,9 @@ class _Serving:
         self._lifespan: Any = LifespanProtocol(app)  # type: ignore[no-untyped-call]
         self._connections = Connections(state.listeners)
         self._calls = Calls(app, self._connections, spread=spread, state=self._lifespan.state)
+        self._doors = [Door(listener) for listener in state.listeners]
+        self._entering = Entering(self._doors, self._calls)
+        self._handing = Handing(state, self._entering.take)
         self._heads = options.get("http1_settings", HTTP1Settings()).header_read_timeout / 1000
 
     async def run(self) -> None:
@@ -154,49 +159,56 @@ class _Serving:
 
     async def _serve(self) -> None:
         settle()  # its threads accept as soon as it runs
-        doors = [Door(listener) for listener in self._state.listeners]
         servers: list[Any] = [
             _Server(self._calls, listener, door.number, self._options)
-            for listener, door in zip(self._state.listeners, doors, strict=True)
+            for listener, door in zip(self._state.listeners, self._doors, strict=True)
         ]
         logging.getLogger("_granian").addFilter(_is_news)
         running: list[asyncio.Future[Any]] = [asyncio.ensure_future(server.serve()) for server in servers]
         try:
-            await self._begin(doors, running)
+            await self._begin(running)
             if not self._state.draining:
+                if self._options.get("ssl_cert") is None and self._options.get("http") != HTTPModes.http2:
+                    self._handing.open()
                 ready(self._state)
             await _until(self._state.draining, running)
-            for door in doors:
+            for door in self._doors:
                 door.take_away()
             await self._calls.leave()
             await self._let_finish()
         finally:
+            self._handing.close()
+            for door in self._doors:
+                door.close()
             for server in servers:
                 server.stop()
         await self._let_granian_finish(running)
 
-    async def _begin(self, doors: list[Door], running: list[asyncio.Future[Any]]) -> None:
+    async def _begin(self, running: list[asyncio.Future[Any]]) -> None:
         loop = asyncio.get_running_loop()
         patience = loop.time() + _START
-        while not all(door.is_watched() for door in doors):
+        while not all(door.is_watched() for door in self._doors):
             if any(one.done() for one in running) or loop.time() >= patience:
                 raise RuntimeError("granian does not listen, or not in a way that overseer can end")
             await asyncio.sleep(_STEP / 10)
 
     async def _let_finish(self) -> None:
         """Wait until only those are left whom granian's own end suits."""
+        self._handing.begin()
         loop = asyncio.get_running_loop()
         patience = loop.time() + self._linger
         while True:
             await asyncio.sleep(_STEP)  # first of all: who is being accepted is there now
+            over = self._handing.is_over and self._entering.is_over
+            self._entering.pass_on(self._handing)
             left = await self._connections.look_by_and_by()
             ones = [key for key in left if not self._is_two(key)]
             now = loop.time()
             if now >= patience:
-                await self._end_silent(ones, QUIET, heard=now >= patience + self._heads)
-            if not ones and not self._calls.are_ones:
+                await self._part_silent(ones, QUIET, heard=now >= patience + self._heads)
+            if not ones and not self._calls.are_ones and over:
                 return
-            late = now >= patience and not self._calls.are_talks
+            late = now >= patience and not self._calls.are_talks and over
             if late and len(ones) < len(left) and all(self._is_being_answered(key) for key in ones):
                 return
 
@@ -208,7 +220,7 @@ class _Serving:
             await asyncio.sleep(_STEP)
             if loop.time() >= patience:
                 left = await self._connections.look_by_and_by()
-                await self._end_silent(left, self._linger, heard=True)
+                await self._part_silent(left, self._linger, heard=True)
 
     def _is_two(self, key: Key) -> bool:
         return self._options.get("http") == HTTPModes.http2 or self._calls.is_two(key)
@@ -220,15 +232,23 @@ class _Serving:
         sight = self._connections.see(key)
         return sight is None or (sight.unsent and not sight.unread)
 
-    async def _end_silent(self, left: Iterable[Key], patience: float, *, heard: bool) -> None:
-        """End connections that are quiet; with `heard` also those on which half a request has come."""
+    async def _part_silent(self, left: Iterable[Key], patience: float, *, heard: bool) -> None:
+        """Give connections that are quiet to the next generation, or end them where that cannot be.
+
+        With `heard` those are ended, too, on which half a request has come.
+        """
         for key in left:
             # Others are attended to meanwhile, and who has just slept is hardly stopped between look and end.
             await asyncio.sleep(_NAP)
             sight = self._connections.see(key)
             if not sight or self._calls.is_running(key) or self._calls.is_told(key):
                 continue
-            if not (sight.unread or sight.unsent or (sight.heard and not heard)) and sight.quiet >= patience:
+            if sight.unread or sight.unsent or sight.quiet < patience:
+                continue
+            if not sight.heard and key[1] and self._handing.hopes:
+                if self._handing.has_heir:
+                    self._connections.part(key, sight, self._handing.hand)
+            elif not sight.heard or heard:
                 self._connections.end(key, sight)
 
 
