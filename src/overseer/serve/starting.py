@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from overseer.program.state import State
 
+FAILED = 3
+"""The status of a program whose application says that it cannot start; that of newer uvicorns."""
+
 
 def begin(state: State) -> None:
     """Say that `ready` will be said: neither a listener's first use nor being alive counts as it.

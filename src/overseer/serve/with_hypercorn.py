@@ -33,7 +33,7 @@ from overseer.serve.accepting import stop_accepting
 from overseer.serve.handing import Handing, into
 from overseer.serve.hypercorn_connection import Arriving, Connection, current
 from overseer.serve.needs import needs
-from overseer.serve.starting import ready
+from overseer.serve.starting import FAILED, ready
 from overseer.serve.streams import Leaving
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ _OURS = frozenset(
     {"bind", "insecure_bind", "quic_bind", "workers", "use_reloader", "backlog", "daemon", "pid_path"}
     | {"umask", "user", "group", "graceful_timeout"}
 )
-_FAILED = 3
-"""The status of a program whose application says that it cannot start; uvicorn's is the same."""
 _STEP = 0.05
 """Seconds between two looks at the connections of a generation that drains."""
 
@@ -69,7 +67,7 @@ def run(app: Any, state: State, *, linger: float, spread: float, options: dict[s
             runner.run(_Serving(app, state, config, linger=linger, spread=spread).run())
         except LifespanFailureError as error:  # its application has said so, with its own reason
             logging.getLogger("hypercorn.error").error("%s", error)  # noqa: TRY400 - the traceback is not its
-            raise SystemExit(_FAILED) from None
+            raise SystemExit(FAILED) from None
 
 
 def _loops(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -22,7 +22,7 @@ from overseer.errors import ConfigError
 from overseer.serve import certificates
 from overseer.serve.accepting import stop_accepting
 from overseer.serve.handing import Handing, into
-from overseer.serve.starting import ready
+from overseer.serve.starting import FAILED, ready
 from overseer.serve.streams import Leaving
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def run(app: Any, state: State, *, linger: float, spread: float, options: dict[s
     config.http_protocol_class = _attentive(config.http_protocol_class, arriving)
     server = _Server(config, state, arriving, linger=linger, spread=spread)
     server.run(sockets=list(state.listeners))
+    if not (server.started or state.draining):
+        raise SystemExit(FAILED)  # its application has said why; older ones return as if all were well
 
 
 class _Server(uvicorn.Server):
