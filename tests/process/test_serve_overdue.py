@@ -170,6 +170,26 @@ def test_a_request_that_blocks_its_loop_is_cut(service: Callable[..., Service], 
     assert set(report.generations) == {"2"}
 
 
+def test_who_waits_for_a_thread_is_answered_by_the_next_one(service: Callable[..., Service]) -> None:
+    """All threads of `serve.wsgi` hang, in a database, say; nobody has begun with what has come since."""
+    app = service(made("wsgi", SLEEPS).replace("threads=40", "threads=2"), terminate_timeout=60).serves()
+    kept = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
+    kept.request("GET", "/")
+    assert kept.getresponse().read() == b"1 0"
+    hung = [hang(app) for _ in range(2)]
+    app.said("hangs", 2)
+    waiting = [socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) for _ in range(20)]
+    for each in waiting:
+        each.sendall(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+    kept.request("GET", "/")
+    assert app.restart() == 2
+    assert [read_all(each)[-3:] for each in waiting] == [b"2 0"] * 20
+    assert kept.getresponse().read() == b"2 0"
+    assert [g["number"] for g in app.status()["generations"]] == [1, 2]
+    for each in hung:
+        each.close()
+
+
 class Reads(threading.Thread):
     """One who reads an answer, or listens on a WebSocket, until it ends."""
 

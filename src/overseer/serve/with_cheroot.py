@@ -4,16 +4,14 @@ cheroot parses requests and calls the application in its threads. Which connecti
 them may end, is decided here, in one thread: a connection that is silent, also one that has just been opened,
 waits in a selector and occupies none of the others.
 
-An answer that ends its connection says the end behind it, and what its client still sends is read away before
-the descriptor is closed: closed with something unread, TCP would reset the connection, and could take the
-answer with it (RFC 9112, 9.6). What is not in cheroot's documentation is used here and in `cheroot_gateway`.
+What is not in cheroot's documentation is used here, in `cheroot_connection` and in `cheroot_gateway`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import select
+import queue
 import selectors
 import socket
 import sys
@@ -22,18 +20,16 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cheroot import errors, server, wsgi
+from cheroot import wsgi
 
 from overseer.errors import ConfigError, ListenerDrainingError
+from overseer.serve.cheroot_connection import Connection
 from overseer.serve.cheroot_gateway import Gateway
 from overseer.serve.handing import Handing
-from overseer.serve.silence import end_silent, is_silent
 from overseer.serve.starting import ready
 from overseer.serve.streams import EventsEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from overseer.program.state import State
 
 _MAY_SAY = frozenset(
@@ -47,9 +43,6 @@ _SWITCH = 1e-4
 _AFTERWARDS = 2.0
 """Seconds of silence after which a client that was told the end is left, though it has not said its own."""
 _AFTERWARDS_AT_MOST = 30.0
-
-_HANDSHAKE = b"\x16"
-"""The first byte of TLS (RFC 8446, 5.1)."""
 
 _log = logging.getLogger("cheroot")
 
@@ -92,8 +85,8 @@ class _Server(wsgi.Server):
         self._patience = float("inf")
         self._step = _STEP
         self._next_look = 0.0
-        self._open: set[_Connection] = set()
-        self._back: deque[_Connection] = deque()  # from the threads that had it
+        self._open: set[Connection] = set()
+        self._back: deque[Connection] = deque()  # from the threads that had it
         self._cause: BaseException | None = None
         self._handing = Handing(state, self._take)
         self._handed: deque[socket.socket] = deque()  # from another generation
@@ -125,7 +118,7 @@ class _Server(wsgi.Server):
 
     def _turn(self) -> None:
         for key, _ in self._wait.select(self._step):
-            if isinstance(key.data, _Connection):
+            if isinstance(key.data, Connection):
                 self._attend(key.data)
             else:
                 key.data()
@@ -153,15 +146,15 @@ class _Server(wsgi.Server):
 
     def _begin(self, sock: socket.socket) -> None:
         sock.settimeout(self.timeout)
-        connection = _Connection(self, sock)
+        connection = Connection(self, sock)
         self._open.add(connection)
         self._await(connection)
 
-    def _await(self, connection: _Connection) -> None:
+    def _await(self, connection: Connection) -> None:
         connection.since = time.monotonic()
         self._wait.register(connection.socket, selectors.EVENT_READ, connection)
 
-    def _attend(self, connection: _Connection) -> None:
+    def _attend(self, connection: Connection) -> None:
         """Do what a connection on which something has come calls for."""
         if connection.told_the_end:
             if connection.skip():
@@ -202,15 +195,34 @@ class _Server(wsgi.Server):
         if now < self._next_look:
             return
         self._next_look = now + self._step
+        if self.leaving and self._handing.has_heir:
+            self._hand_waiting()
         waiting = [key.data for key in self._wait.get_map().values()]
-        for connection in [one for one in waiting if isinstance(one, _Connection)]:
+        for connection in [one for one in waiting if isinstance(one, Connection)]:
             if connection.told_the_end:
                 if now > min(connection.since + _AFTERWARDS, connection.ended + _AFTERWARDS_AT_MOST):
                     self._end(connection)
             elif now > min(connection.since + self.timeout, self._patience):
                 self._part(connection)
 
-    def _part(self, connection: _Connection) -> None:
+    def _hand_waiting(self) -> None:
+        """Hand those over who wait for a thread, and of whom nothing was read: it may never come.
+
+        Each thread may be held by a request that does not end, and that is what one restarts for.
+        """
+        threads = self.requests._queue  # noqa: SLF001
+        for _ in range(threads.qsize()):
+            try:
+                connection = threads.get_nowait()
+            except queue.Empty:
+                return
+            if not connection.has_read_more() and self._handing.hand(connection.socket):
+                self._open.discard(connection)
+                connection.forget()
+            else:
+                self.requests.put(connection)
+
+    def _part(self, connection: Connection) -> None:
         """Hand a silent connection over, or else say its end: it waits, so nothing of it is being read."""
         if self._handing.hopes:
             if self._handing.hand(connection.socket):
@@ -220,7 +232,7 @@ class _Server(wsgi.Server):
         elif connection.end_silent():
             self._end(connection)
 
-    def _end(self, connection: _Connection) -> None:
+    def _end(self, connection: Connection) -> None:
         self._wait.unregister(connection.socket)
         self._open.discard(connection)
         connection.end()
@@ -252,148 +264,3 @@ class _Server(wsgi.Server):
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002
         """Log it where a program looks for it."""
         _log.log(level, "%s", msg, exc_info=traceback)
-
-
-class _Request(server.HTTPRequest):
-    """A request whose answer may be the last one on its connection."""
-
-    conn: _Connection
-    server: _Server
-
-    def respond(self) -> None:
-        """Answer; behind a body in chunks read also what the application has left of it."""
-        super().respond()
-        if self.chunked_read and not self.close_connection:
-            while self.rfile.read(65536):
-                pass
-            self._read_trailer()
-
-    def send_headers(self) -> None:
-        """Send the head of the answer; it ends the connection if we leave and nothing is behind this one."""
-        if self.server.leaving and not self.close_connection:
-            self.outheaders = [(k, v) for k, v in self.outheaders if k.lower() != b"connection"]
-            self.close_connection = not self._is_read() or not self.conn.has_more()
-        super().send_headers()
-
-    def _is_read(self) -> bool:
-        """Read the request to its end, as far as that can be done before the answer."""
-        if self.chunked_read:
-            if self.rfile.closed:
-                self._read_trailer()
-            return bool(self.rfile.closed)
-        while self.rfile.remaining and self.rfile.read(65536):
-            pass
-        return True
-
-    def _read_trailer(self) -> None:
-        if not self._trailer_read:
-            self._trailer_read = True
-            for _ in self.rfile.read_trailer_lines():
-                pass
-
-    _trailer_read = False
-
-
-class _Connection(server.HTTPConnection):
-    """A connection that is ended with care."""
-
-    RequestHandlerClass = _Request
-
-    def __init__(self, owner: _Server, sock: socket.socket) -> None:
-        super().__init__(owner, sock)
-        self.since = 0.0  # when it began to wait
-        self.ended = 0.0  # when its client was told
-        self.told_the_end = False
-        self._shaken = owner.ssl_adapter is None
-        with contextlib.suppress(OSError):  # its client may have gone
-            address = sock.getpeername()
-            if isinstance(address, tuple):
-                self.remote_addr, self.remote_port = address[:2]
-
-    def communicate(self) -> bool:
-        """Read a request and answer it, in one of the threads; return whether there may be another."""
-        if not self._shaken and not self._shake_hands():
-            return False
-        return bool(super().communicate())  # type: ignore[no-untyped-call]
-
-    def _shake_hands(self) -> bool:
-        self._shaken = True
-        adapter = self.server.ssl_adapter
-        if self.socket.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE, b""):
-            text = "This port speaks HTTPS only.\n"
-            _Request(self.server, self).simple_response("400 Bad Request", text)
-            return False
-        try:
-            sock, self.ssl_env = adapter.wrap(self.socket)
-        except (errors.NoSSLError, errors.FatalSSLAlert) as error:
-            self.server.error_log(f"{self.remote_addr}: no TLS: {error}", logging.DEBUG)
-            return False
-        sock.settimeout(self.server.timeout)
-        self.socket = sock
-        self.rfile = adapter.makefile(sock, "rb", self.rbufsize)
-        self.wfile = adapter.makefile(sock, "wb", self.wbufsize)
-        return True
-
-    def has_read_more(self) -> bool:
-        """Whether something was read already that belongs to the next request."""
-        pending: Callable[[], int] | None = getattr(self.socket, "pending", None)
-        return bool(self.rfile.has_data() or (pending and pending()))
-
-    def has_more(self) -> bool:
-        """Whether something was read, or can be, behind this request."""
-        return self.has_read_more() or not is_silent(self.socket)
-
-    def close(self) -> None:
-        """Say the end, and leave the rest to the one who waits: called in one of the threads."""
-        self.told_the_end = True
-        self.ended = time.monotonic()
-        with contextlib.suppress(OSError):
-            self._end_tls(self.server.timeout)
-            self.socket.shutdown(socket.SHUT_WR)
-        self.server.put_conn(self)
-
-    def end_silent(self) -> bool:
-        """Say the end if nothing has come that was not read; return whether it is silent."""
-        if not hasattr(self.socket, "unwrap"):
-            return end_silent(self.socket)
-        self.socket.settimeout(0)
-        silent = is_silent(self.socket)
-        if silent:
-            self._end_tls(0)
-        self.socket.settimeout(self.server.timeout)
-        return silent
-
-    def _end_tls(self, patience: float) -> None:
-        """Say that TLS ends, if there is room for that within so many seconds; the client may do so later.
-
-        Without it a client cannot tell a body that lasts as long as the connection from one that was cut.
-        """
-        unwrap: Callable[[], Any] | None = getattr(self.socket, "unwrap", None)
-        if unwrap:
-            room = select.poll()
-            room.register(self.socket, select.POLLOUT)
-            room.poll(1000 * patience)
-            self.socket.settimeout(0)
-            with contextlib.suppress(OSError, ValueError):  # he has not said it, or there is no TLS any more
-                unwrap()
-            self.socket.settimeout(self.server.timeout)
-
-    def skip(self) -> bool:
-        """Read what nobody will answer; return whether the client has said its end, too."""
-        self.since = time.monotonic()
-        try:
-            return not self.socket.recv(65536)
-        except OSError:
-            return True
-
-    def forget(self) -> None:
-        """Close our descriptor of what is another's connection now: nothing is said on it."""
-        for file in (self.rfile, self.wfile, self.socket):
-            file.close()
-
-    def end(self) -> None:
-        """Close the descriptor."""
-        self.linger = False
-        with contextlib.suppress(OSError):
-            super().close()
-        self.socket.close()
