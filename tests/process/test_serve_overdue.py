@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.process.service import DEADLINE, until
-from tests.process.test_serve import ASGI, KEPT, UVLOOP, read_all
+from tests.process.test_serve import ASGI, KEPT, UVLOOP, ask, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_hypercorn import HYPERCORN
@@ -243,6 +243,7 @@ def test_the_longest_download_is_cut_when_too_many_drain(service: Callable[..., 
         load.wait_started()
         for number in (1, 2, 3, 4):
             load.wait_generation(number)
+            until(lambda: ask(app.port) == f"{number} 0", "it answers")  # noqa: B023
             lasting = [Reads(app, path) for path in ("/events", "/ws")[: 1 if name == "wsgi" else 2]]
             downloads.append(Reads(app, "/long"))
             until(lambda: all(each.bytes for each in (*lasting, downloads[-1])), "they have begun")  # noqa: B023
