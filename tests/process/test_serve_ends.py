@@ -37,22 +37,23 @@ CONTEXT = """
 
 def of(source: str, *, linger: float, pem: str = "") -> str:
     """Return a program of the neighbours, with TLS if there is a certificate."""
-    if pem and source is AIOHTTP:
+    if pem and "serve.aiohttp(" in source:
         source = source.replace("\n    app = ", CONTEXT.format(pem=pem))
         source = source.replace("spread=0.1", "spread=0.1, ssl_context=tls")
-    elif pem and source is STREAMS:
+    elif pem and "serve.asyncio(" in source:
         source = source.replace("\n    await overseer", CONTEXT.format(pem=pem) + "1\n    await overseer")
         source = source.replace("import asyncio", "import asyncio, ssl").replace(
             "r, state", "r, state, ssl=tls"
         )
-    elif pem and source is GRPC:
-        source = source.replace("\n    await overseer", CONTEXT.format(pem=pem) + "1\n    await overseer")
+    elif pem and "serve.grpc(" in source:
+        context = CONTEXT.format(pem=pem) + '1\n    tls.set_alpn_protocols(["h2"])\n    await overseer'
+        source = source.replace("\n    await overseer", context)
         source = source.replace("import os", "import os, ssl").replace(
             "linger=1", "linger=1, ssl_context=tls"
         )
-    elif pem and source is HYPERCORN:
+    elif pem and '"server": "hypercorn"' in source:
         source = source.replace("linger=LINGER", f"linger=LINGER, certfile={pem!r}, keyfile={pem!r}")
-    elif pem and source is GRANIAN:
+    elif pem and '"server": "granian"' in source:
         source = source.replace("linger=LINGER", f"linger=LINGER, ssl_cert={pem!r}")
     elif pem:
         source = source.replace("linger=LINGER", f"linger=LINGER, ssl_certfile={pem!r}")

@@ -82,10 +82,13 @@ class Caller:
     connection for a call that it had not sent yet when it heard GOAWAY, or that was refused unseen.
     """
 
-    def __init__(self, port: int, pauses: list[float]) -> None:
+    def __init__(self, port: int, pauses: list[float], ca: bytes = b"") -> None:
         # A channel of its own connections: by default all of a process share theirs.
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
+        options, to = [("grpc.use_local_subchannel_pool", 1)], f"127.0.0.1:{port}"
+        if ca:
+            self.channel = grpc.secure_channel(to, grpc.ssl_channel_credentials(ca), options)
+        else:
+            self.channel = grpc.insecure_channel(to, options)
         self.once: Any = self.channel.unary_unary("/Echo/once")
         self.many: Any = self.channel.stream_stream("/Echo/many")
         self.answers: list[str] = []
@@ -135,8 +138,12 @@ UVLOOP = "import uvloop; uvloop.install()\n"
 )
 def test_no_call_on_a_kept_channel_is_lost(service: Callable[..., Service], loop: str, count: int) -> None:
     """Several at one time, at once and with pauses: each is answered, and was done once."""
-    app = service(loop + GRPC, max_draining=50).serves()
-    caller = Caller(app.port, [0.001, 0.005, 0.01, 0.02, 0.1])
+    no_call_is_lost(service(loop + GRPC, max_draining=50).serves(), count)
+
+
+def no_call_is_lost(app: Service, count: int, ca: bytes = b"") -> None:
+    """Restart so often; over TLS, if there is an authority to trust."""
+    caller = Caller(app.port, [0.001, 0.005, 0.01, 0.02, 0.1], ca)
     for number in range(2, count + 2):
         assert app.restart() == number
         until(lambda number=number: caller.newest == number, f"{number} answers")  # type: ignore[misc]
@@ -176,12 +183,15 @@ def test_a_call_that_lasts_is_finished_where_it_began(service: Callable[..., Ser
 class Frames:
     """A client that says frame by frame what it is told to."""
 
-    def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+    def __init__(self, to: int | socket.socket, *first: Frame) -> None:
+        if isinstance(to, int):
+            to = socket.create_connection(("127.0.0.1", to), timeout=DEADLINE)
+        self.sock = to
         self.file = self.sock.makefile("rb")
         self.frames: list[Frame] = []
         self.encoder = hpack.Encoder()
-        self.sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize())
+        frames = b"".join(frame.serialize() for frame in first or (SettingsFrame(0),))
+        self.sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frames)
 
     def call(self, number: int) -> None:
         """Begin a call and say all that is to be said."""
