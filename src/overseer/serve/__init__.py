@@ -170,8 +170,8 @@ async def grpc(
     The server is made and not started. While it drains: nothing more is accepted; clients hear GOAWAY, and
     which of their calls is the last one that is taken (RFC 9113, 6.8), so that they open another connection
     for the next; unary and streaming calls are finished. A client that says nothing at all is left after
-    `linger` seconds. `ssl_context` makes it speak TLS; made in the program, it is made anew by each
-    generation. Raises `ConfigError` where grpclib is not installed.
+    `linger` seconds. `ssl_context` makes it speak TLS; clients want "h2" among its ALPN protocols. Made in
+    the program, it is made anew by each generation. Raises `ConfigError` where grpclib is not installed.
     """
     starting.begin(state)
     needs("grpc", "grpclib", "grpc")
@@ -187,7 +187,10 @@ async def asyncio(
 ) -> None:
     """Serve connections with a coroutine function, until the program drains and every one has been closed.
 
-    `options` are those of `asyncio.start_server`. A handler that would wait for ever asks `state.draining`.
+    Also what has been written by then is sent. `options` are those of `asyncio.start_server`; `ssl`, a
+    context made in the program, is made anew by each generation, and `ssl_shutdown_timeout` (30 s) is for how
+    long a client may take nothing once its connection is being closed. A handler that would wait for ever
+    asks `state.draining`.
     """
     starting.begin(state)
     from overseer.serve.with_standard import serve_streams  # noqa: PLC0415

@@ -105,6 +105,8 @@ class Connection:
         finally:
             self._wait_for_request(wait=False)
             self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()  # what it has not sent is lost with its loop
 
     async def _serve(self) -> None:
         info = self._writer.get_extra_info

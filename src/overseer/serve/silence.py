@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -12,11 +11,11 @@ import struct
 import termios
 from typing import TYPE_CHECKING, Any
 
+from overseer.serve.closing import end_soon, is_over, is_taken
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LAST_WORD = 1.0
-"""Seconds that a client of TLS has for its own last word on a connection that was silent."""
 _NOTHING = struct.pack("i", 0)
 
 
@@ -51,7 +50,8 @@ def end_silent_transport(transport: Any, part: Callable[[Any], bool] = end_silen
 
     `part` is what is done with a plain connection, and tells whether the transport is to be closed then.
 
-    One that has not sent everything yet, to a client that reads slowly, is not silent, either. Under TLS the
+    One that has not sent everything yet, to a client that reads slowly, is not silent, either. A transport of
+    TLS does not know what the one below it has not sent; the kernel's queue is full then. Under TLS the
     transport says the end itself, after the word with which TLS ends, and waits for the client's own. Many
     clients do not look at a connection that they keep, so they have not much time for that. One that is
     being closed is never said to be silent: closed twice, asyncio's transport of TLS fails when it is asked.
@@ -59,13 +59,13 @@ def end_silent_transport(transport: Any, part: Callable[[Any], bool] = end_silen
     if transport.is_closing():
         return False
     sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
+    if is_over(sock):
         return True
     if transport.get_write_buffer_size():
         return False
     if not transport.get_extra_info("ssl_object"):
         return part(sock)
-    silent = is_silent(sock)
+    silent = is_taken(sock) and is_silent(sock)  # no step between that and the end
     if silent:
-        asyncio.get_running_loop().call_later(_LAST_WORD, transport.abort)
+        end_soon(transport, sock)
     return silent

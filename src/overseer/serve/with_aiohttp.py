@@ -21,6 +21,7 @@ from aiohttp.web_server import Server
 
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
+from overseer.serve.closing import Closing
 from overseer.serve.handing import Handing, into
 from overseer.serve.health import headers
 from overseer.serve.silence import is_silent
@@ -124,8 +125,10 @@ class _Serving:
         try:
             await self._runner.setup()
             loop = asyncio.get_running_loop()
+            self._closing = Closing(ssl_context)
+            tls = {"ssl": ssl_context, **self._closing.options}
             servers = [
-                await loop.create_server(self._make_handler, sock=sock, ssl=ssl_context)
+                await loop.create_server(self._make_handler, sock=sock, **tls)
                 for sock in self._state.listeners
             ]
             handing = Handing(self._state, into(loop, self._make_handler))
@@ -145,6 +148,7 @@ class _Serving:
         server = self._runner.server
         assert server
         handler = _Attentive(server, loop=asyncio.get_running_loop(), **server._kwargs)  # noqa: SLF001
+        handler.closing = self._closing
         self._open.add(handler)  # from here on, and not only when it has shaken hands
         return handler
 
@@ -218,8 +222,14 @@ class _Serving:
 class _Attentive(RequestHandler):
     """aiohttp's connection, which knows whether anything has come since its last answer."""
 
+    closing: Closing
     heard = False
     is_over = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        self.closing.watch(self, transport)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
@@ -234,6 +244,7 @@ class _Attentive(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Be over when its handler is, which may not know yet."""
+        self.closing.forget(self)
         handler = self._task_handler
         super().connection_lost(exc)
         if handler is None or handler.done():

@@ -19,6 +19,7 @@ from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
 
 from overseer.serve.accepting import stop_accepting
+from overseer.serve.closing import Closing
 from overseer.serve.silence import end_silent_transport, is_silent
 from overseer.serve.starting import ready
 
@@ -44,14 +45,17 @@ async def run(server: Server, state: State, *, linger: float, ssl_context: ssl.S
     """See `overseer.serve.grpc`."""
     loop = asyncio.get_running_loop()
     open_ones: weakref.WeakSet[_Connection] = weakref.WeakSet()
+    closing = Closing(ssl_context)
 
     def make() -> _Connection:
         made = server._protocol_factory()  # noqa: SLF001
         connection = _Connection(made.handler, made.config, made.h2_config)
+        connection.closing = closing
         open_ones.add(connection)  # from here on, and not only when it has shaken hands
         return connection
 
-    servers = [await loop.create_server(make, sock=sock, ssl=ssl_context) for sock in state.listeners]
+    tls = {"ssl": ssl_context, **closing.options}
+    servers = [await loop.create_server(make, sock=sock, **tls) for sock in state.listeners]
     ready(state)
     await state.draining
     stop_accepting(servers)
@@ -100,6 +104,7 @@ class _Processor(EventsProcessor):
 class _Connection(H2Protocol):
     """A connection that can be left."""
 
+    closing: Closing
     transport: Any = None
     is_over = False
     last: int | None = None
@@ -113,6 +118,7 @@ class _Connection(H2Protocol):
         """Begin."""
         super().connection_made(transport)
         self.transport = transport
+        self.closing.watch(self, transport)
         self.processor = _Processor(self)
 
     def data_received(self, data: bytes) -> None:
@@ -122,6 +128,7 @@ class _Connection(H2Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Be over."""
+        self.closing.forget(self)
         super().connection_lost(exc)
         self.is_over = True
 

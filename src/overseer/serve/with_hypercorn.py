@@ -30,6 +30,7 @@ from hypercorn.utils import LifespanFailureError
 from overseer.errors import ConfigError
 from overseer.serve import certificates
 from overseer.serve.accepting import stop_accepting
+from overseer.serve.closing import Closing
 from overseer.serve.handing import Handing, into
 from overseer.serve.hypercorn_connection import Arriving, Connection, current
 from overseer.serve.needs import needs
@@ -137,14 +138,16 @@ class _Serving:
         if life.done():
             life.result()
         tls = self._config.create_ssl_context()
-        patience = self._config.ssl_handshake_timeout if tls else None
+        self._closing = Closing(tls)
+        over_tls = {"ssl": tls, **self._closing.options}
+        if tls:
+            over_tls["ssl_handshake_timeout"] = self._config.ssl_handshake_timeout
         servers = []
         for sock in self._state.listeners:
             if sock.type == socket.SOCK_DGRAM:
                 self._speak_quic(sock)
             else:
-                make = loop.create_server(self._make, sock=sock, ssl=tls, ssl_handshake_timeout=patience)
-                servers.append(await make)
+                servers.append(await loop.create_server(self._make, sock=sock, **over_tls))
         for each in self._datagrams:
             each.start()
         if not tls:
@@ -187,8 +190,13 @@ class _Serving:
             handing=self._handing,
         )
         self._arriving.discard(arriving)
+        self._closing.watch(arriving, writer.transport)
         self._open[connection] = asyncio.ensure_future(connection.run())
-        self._open[connection].add_done_callback(lambda _: self._open.pop(connection))
+        self._open[connection].add_done_callback(lambda _: self._end(connection, arriving))
+
+    def _end(self, connection: Connection, arriving: Arriving) -> None:
+        del self._open[connection]
+        self._closing.forget(arriving)
 
     async def _let_finish(self) -> None:
         self._handing.begin()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from overseer.errors import ConfigError
 from overseer.serve.accepting import stop_accepting
+from overseer.serve.closing import Closing, end_soon
 from overseer.serve.silence import end_silent
 from overseer.serve.starting import ready
 
@@ -36,26 +37,31 @@ async def serve_streams(
 ) -> None:
     """See `overseer.serve.asyncio`."""
     loop = asyncio.get_running_loop()
-    open_ones: set[asyncio.Task[None]] = set()
+    open_ones: set[_Arriving] = set()
+    tasks: set[asyncio.Task[None]] = set()
     arriving: weakref.WeakSet[_Arriving] = weakref.WeakSet()
     limit = {"limit": options.pop("limit")} if "limit" in options else {}
+    tls = options.get("ssl")
+    closing = Closing(tls, options.pop("ssl_shutdown_timeout", None) if tls else None)
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        open_ones.add(task)
+        tasks.add(task)
         try:
             await handler(reader, writer)
         finally:
-            open_ones.discard(task)
-            writer.close()
+            tasks.discard(task)
+            if not writer.is_closing():
+                writer.close()
 
     def make() -> _Arriving:
         one = _Arriving(asyncio.StreamReader(**limit, loop=loop), attend, loop=loop)
-        one.arriving = arriving
+        one.arriving, one.open_ones, one.closing = arriving, open_ones, closing
         arriving.add(one)
         return one
 
+    options |= closing.options
     servers = [await loop.create_server(make, sock=sock, **options) for sock in state.listeners]
     ready(state)
     await state.draining
@@ -63,23 +69,45 @@ async def serve_streams(
     patience = loop.time() + _HANDSHAKE
     while True:
         await asyncio.sleep(_STEP)  # first of all: who was accepted a moment ago becomes a task now
-        if open_ones:
-            await asyncio.wait(open_ones)
-        elif not arriving or loop.time() >= patience:
+        for one in open_ones:
+            one.end_if_left()
+        if not (open_ones or tasks) and (not arriving or loop.time() >= patience):
             break
     for server in servers:
         server.close()
 
 
 class _Arriving(asyncio.StreamReaderProtocol):
-    """A connection that is known from its acceptance on, and not only when it has shaken hands for TLS."""
+    """A connection that is known from its acceptance on, and not only when it has shaken hands for TLS.
+
+    It is open until its client has got all that was written, which may be long after its handler has ended.
+    """
 
     arriving: weakref.WeakSet[_Arriving]
+    open_ones: set[_Arriving]
+    closing: Closing
+    _made: asyncio.BaseTransport
+    _sock: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Arrive."""
         self.arriving.discard(self)
+        self.open_ones.add(self)
+        self._made, self._sock = transport, transport.get_extra_info("socket")
+        self.closing.watch(self, transport)
         super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Be over."""
+        self.open_ones.discard(self)
+        self.closing.forget(self)
+        super().connection_lost(exc)
+
+    def end_if_left(self) -> None:
+        """Do not wait for ever for a client that does not look at what has been closed."""
+        if self._sock and self.closing.options and self._made.is_closing():
+            end_soon(self._made, self._sock)
+            self._sock = None
 
 
 def serve_standard(server: socketserver.BaseServer, state: State, *, linger: float) -> None:

@@ -21,6 +21,7 @@ import uvicorn
 from overseer.errors import ConfigError
 from overseer.serve import certificates
 from overseer.serve.accepting import stop_accepting
+from overseer.serve.closing import Closing
 from overseer.serve.handing import Handing, into
 from overseer.serve.starting import FAILED, ready
 from overseer.serve.streams import Leaving
@@ -51,8 +52,9 @@ def run(app: Any, state: State, *, linger: float, spread: float, options: dict[s
     config = uvicorn.Config(app, **options)
     config.load()
     arriving: weakref.WeakSet[Any] = weakref.WeakSet()
-    config.http_protocol_class = _attentive(config.http_protocol_class, arriving)
-    server = _Server(config, state, arriving, linger=linger, spread=spread)
+    closing = Closing(config.ssl)
+    config.http_protocol_class = _attentive(config.http_protocol_class, arriving, closing)
+    server = _Server(config, state, arriving, closing, linger=linger, spread=spread)
     server.run(sockets=list(state.listeners))
     if not (server.started or state.draining):
         raise SystemExit(FAILED)  # its application has said why; older ones return as if all were well
@@ -66,6 +68,7 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         state: State,
         arriving: weakref.WeakSet[Any],
+        closing: Closing,
         *,
         linger: float,
         spread: float,
@@ -73,6 +76,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._state = state
         self._arriving = arriving  # accepted, and shaking hands for TLS
+        self._closing = closing
         self._linger = linger
         self._spread = spread
 
@@ -81,8 +85,12 @@ class _Server(uvicorn.Server):
         leaving = self.config.loaded_app = Leaving(
             self.config.loaded_app, self._more_behind, spread=self._spread
         )
-        await super().startup(sockets)
+        await super().startup([])
         loop = asyncio.get_running_loop()
+        tls = {"ssl": self.config.ssl, **self._closing.options}
+        for sock in (self.started and sockets) or ():  # uvicorn has no option for when TLS is cut
+            make = loop.create_server(self._make, sock=sock, backlog=self.config.backlog, **tls)
+            self.servers.append(await make)
         self._handing = Handing(self._state, into(loop, self._make))
 
         def leave() -> None:
@@ -147,7 +155,7 @@ def _is_http(connection: Any) -> bool:
     return hasattr(connection, "cycle")
 
 
-def _attentive(protocol: Any, arriving: weakref.WeakSet[Any]) -> Any:
+def _attentive(protocol: Any, arriving: weakref.WeakSet[Any], closing: Closing) -> Any:
     """Return a protocol that knows whether anything has come since its last answer.
 
     It is among the `arriving` ones from the moment in which it is accepted until its connection is made.
@@ -165,6 +173,11 @@ def _attentive(protocol: Any, arriving: weakref.WeakSet[Any]) -> Any:
         def connection_made(self, transport: Any) -> None:
             arriving.discard(self)
             super().connection_made(transport)
+            closing.watch(self, transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            closing.forget(self)
+            super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
             self.heard = True
