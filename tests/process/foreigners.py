@@ -73,11 +73,17 @@ QUIET = "program()"
 NOTIFYING = "notify('READY=1')\nprogram()"
 
 
-def foreign(service: Callable[..., Service], *options: str, body: str = QUIET, **rest: Any) -> Service:
+def foreign(
+    service: Callable[..., Service],
+    *options: str,
+    body: str = QUIET,
+    address: str = "127.0.0.1:0",
+    **rest: Any,
+) -> Service:
     """Start SERVER below `overseer run` with these options; BODY is what it does."""
     end = options.index("--") if "--" in options else len(options)
     words = options[end + 1 :]
-    command = ["-m", "overseer", "run", "--address", "127.0.0.1:0", *options[:end], "--"]
+    command = ["-m", "overseer", "run", "--address", address, *options[:end], "--"]
     command += [sys.executable, "app.py", "{generation}", "{worker}", *words]
     return service(SERVER.replace("BODY", body), command=command, **rest)
 

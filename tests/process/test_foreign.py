@@ -33,7 +33,7 @@ def test_a_restart_is_gated_by_ready_and_keeps_what_is_in_flight(service: Callab
 
 def test_a_program_that_says_nothing_is_ready_when_it_has_lived(service: Callable[..., Service]) -> None:
     """For `--ready-after` seconds; one that dies before is no restart."""
-    app = foreign(service, "--ready-after", "0.2").serves()
+    app = foreign(service, "--ready-after", "1").serves()
     app.write(written("sys.exit(3)"))
     answer = app.ask("restart")
     assert (answer["outcome"], "exit status 3" in answer["detail"]) == ("failed", True)

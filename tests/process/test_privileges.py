@@ -268,13 +268,7 @@ def test_a_foreign_program_is_the_users_too(folder: Path, app: Callable[..., Ser
     """With `overseer run --user`; and a folder of options that he could write to is refused."""
     command = ["-m", "overseer", "run", "--address", "127.0.0.1:0", "--ready", "alive", "--user", USER]
     command += ["--", "sleep", "1000"]
-    site = subprocess.run(
-        [sys.executable, "-c", "import click, os; print(os.path.dirname(os.path.dirname(click.__file__)))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    env = {"PYTHONPATH": f"{SOURCES}:{site}"}
+    env = with_click()
     service = app(command=command, env=env).serves()
     for pid in (service.pid, *service.pids(1)):
         is_the_users(pid)
@@ -284,3 +278,45 @@ def test_a_foreign_program_is_the_users_too(folder: Path, app: Callable[..., Ser
     (folder / "stderr").unlink()
     folder.chmod(0o1777)
     assert f"nobody may write to {folder}" in refused(app(command=command, env=env))
+
+
+def with_click() -> dict[str, str]:
+    """Return what has his interpreter find what the command needs."""
+    site = subprocess.run(
+        [sys.executable, "-c", "import click, os; print(os.path.dirname(os.path.dirname(click.__file__)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    return {"PYTHONPATH": f"{SOURCES}:{site}"}
+
+
+def test_in_a_container_it_is_seen_that_the_users_program_accepts(app: Callable[..., Service]) -> None:
+    """Whoever starts as that user may be looked into, for which root has no right there."""
+    command = [
+        "-m",
+        "overseer",
+        "run",
+        "--address",
+        "127.0.0.1:0",
+        "--user",
+        USER,
+        "--",
+        PYTHON,
+        "-c",
+        ACCEPTS,
+    ]
+    prefix = ["setpriv", "--bounding-set", "-sys_ptrace"]
+    service = app(command=command, env=with_click(), prefix=prefix).serves()
+    assert service.restart() == 2
+    assert "tells nothing" not in service.log
+
+
+ACCEPTS = """
+import socket
+listener = socket.socket(fileno=3)
+listener.setblocking(True)
+kept = []
+while True:
+    kept.append(listener.accept())
+"""

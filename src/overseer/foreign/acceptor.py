@@ -40,6 +40,34 @@ def is_below(inode: str, program: int) -> bool:
     return any(has_open(pid, links) for pid in (program, *descendants(program)))
 
 
+def hides(program: int) -> bool:
+    """Whether we may not see what a process, or one that it has started, has open: it is another user's.
+
+    Root sees it in any case, but not in a container, which mostly has no CAP_SYS_PTRACE.
+    """
+    return any(map(_is_hidden, (program, *descendants(program))))
+
+
+def _is_hidden(pid: int) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        for entry in os.listdir(folder)[:1]:
+            os.readlink(f"{folder}/{entry}")  # root may read the folder, and yet not this
+    except PermissionError:
+        return not _has_ended(pid)  # what is left of one is root's
+    except OSError:
+        pass
+    return False
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as told:
+            return told.read().rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
+    except OSError:
+        return True
+
+
 def _ask_kernel(sock: socket.socket) -> str:
     here, there = sock.getsockname(), sock.getpeername()
     asked = struct.pack("=BBBxI", sock.family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF)  # in whatever state

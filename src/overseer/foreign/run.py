@@ -45,7 +45,7 @@ def play(config: str, given: Mapping[str, Any]) -> NoReturn:
     if not asks and not options.no_warn and is_hasty(options.command, os.environ):
         _log.warning(
             "gunicorn says that it is ready before its workers have imported the application: "
-            "give --ready-url, or a restart may end what serves for a release that does not"
+            "give it --preload, or a restart may end what serves for a release that does not"
         )
     launch(options, _command(), [os.path.abspath(file) for file in files])
 

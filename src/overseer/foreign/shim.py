@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import sys
+from math import inf
 from typing import TYPE_CHECKING, NoReturn
 
 from overseer import role, wire
@@ -93,10 +94,11 @@ def _prepare(
         if url:
             probe.start(url, address, options.ready_timeout)
         elif options.knocks:
-            probe.start(knock, address, options.ready_timeout, alive=options.ready_after or 0.0)
+            lives = inf if options.ready_after is None else options.ready_after
+            probe.start(knock, address, options.ready_timeout, alive=lives)
     elif url:
         raise ConfigError("ready_url", "cannot be asked here: this system has no abstract Unix sockets")
-    if options.watchdog < float("inf"):
+    if options.watchdog < inf:
         environ |= {"WATCHDOG_USEC": str(int(options.watchdog * 1e6)), "WATCHDOG_PID": str(os.getpid())}
     if fds:
         environ |= {

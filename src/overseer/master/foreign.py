@@ -9,6 +9,7 @@ is needs no word (law 7).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -75,7 +76,7 @@ def read(estate: Estate, child: Child) -> Iterator[Event]:
         if child.mail is None:
             return
         try:
-            data, rights, flags, _ = child.mail.recvmsg(notify.MOST + 1, _SPACE)
+            data, rights, flags, asker = child.mail.recvmsg(notify.MOST + 1, _SPACE)
         except OSError:
             return
         fds, sender = _unpack(rights)
@@ -87,6 +88,7 @@ def read(estate: Estate, child: Child) -> Iterator[Event]:
             elif _may_speak(child, sender):
                 said = notify.parse(data)
                 yield from _hear(estate, child, said)
+                _answer(child, said, asker)
                 if said.remove:
                     estate.fdstore.remove(said.name)
                 while said.store and fds:
@@ -154,6 +156,13 @@ def _hear(estate: Estate, child: Child, said: Notice) -> Iterator[Event]:
             "run the program in the foreground",
             WARNING,
         )
+
+
+def _answer(child: Child, said: Notice, probe: bytes) -> None:
+    """Tell a probe that asks whether its program is ready already, by whatever: it may end then."""
+    if said.probe and not said.ready and probe and child.mail:
+        with contextlib.suppress(OSError):  # it has gone, or does not listen
+            child.mail.sendto(notify.write({"READY": str(int(child.said_ready))}), probe)
 
 
 def _let_go(estate: Estate, child: Child, now: float, wants: float) -> None:
