@@ -103,7 +103,9 @@ def test_a_bad_answer_of_the_new_generation_is_told(service: Callable[..., Servi
 
 @pytest.mark.parametrize("look", [acceptor._ask_kernel, acceptor._look_up])
 @pytest.mark.parametrize(("host", "listens"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("127.0.0.1", "")])
-def test_the_kernel_tells_who_has_accepted(look: Callable[..., str], host: str, listens: str) -> None:
+def test_the_kernel_tells_who_has_accepted(
+    look: Callable[..., tuple[str, int]], host: str, listens: str
+) -> None:
     """Over IPv4, IPv6, and IPv4 to a listener of both, in either way of asking."""
     both = not listens
     family = socket.AF_INET6 if both or ":" in listens else socket.AF_INET
@@ -111,10 +113,11 @@ def test_the_kernel_tells_who_has_accepted(look: Callable[..., str], host: str, 
         socket.create_server((listens or "::", 0), family=family, dualstack_ipv6=both) as listener,
         socket.create_connection((host, listener.getsockname()[1])) as knocks,
     ):
-        assert look(knocks) == "0"
+        assert look(knocks)[0] == "0"
         accepted, _ = listener.accept()
         with accepted:
-            inode = look(knocks)
+            inode, user = look(knocks)
+            assert user == os.geteuid()
             assert inode == str(os.fstat(accepted.fileno()).st_ino)
             assert acceptor.is_below(inode, os.getpid())
 
@@ -247,12 +250,15 @@ def test_a_program_that_may_not_be_looked_into_has_to_live(service: Callable[...
     assert app.restart() == 2
 
 
-def test_what_is_left_of_a_process_hides_nothing() -> None:
-    """Its folder is root's, whoever it was."""
+def test_only_who_may_have_accepted_hides_something() -> None:
+    """Neither a helper of another user's, nor what is left of a process, of which the folder is root's."""
+    users = {os.geteuid()}
+    assert acceptor._is_of(os.getpid(), users)
+    assert not acceptor._is_of(os.getpid(), {os.geteuid() + 1})
     with subprocess.Popen([sys.executable, "-c", ""]) as done:
         os.waitid(os.P_PID, done.pid, os.WEXITED | os.WNOWAIT)
-        assert acceptor._has_ended(done.pid)
-        assert not acceptor.hides(done.pid)
+        assert not acceptor._is_of(done.pid, users)
+        assert not acceptor.hides(done.pid, users)
 
 
 BRIEF = """

@@ -12,6 +12,10 @@ import struct
 
 from overseer.processes import descendants, has_open
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 CAN_LOOK = os.path.exists("/proc/self/fd")
 """Whether this system tells; Linux does."""
 
@@ -21,17 +25,17 @@ _SOCK_DIAG, _BY_FAMILY, _REQUEST, _ERROR = 4, 20, 1, 2
 _HEAD = struct.Struct("=IHHII")
 """Of a message: length, type, flags, sequence, sender (netlink(7))."""
 
-_INODE = struct.Struct("=68xI")
-"""Of an inet_diag_msg: the last word."""
+_END = struct.Struct("=64xII")
+"""Of an inet_diag_msg: the last words, user and inode."""
 
 
-def inode_of_peer(sock: socket.socket) -> str:
-    """Return the inode of the other end, once it is accepted: before, and elsewhere, there is none."""
+def peer_of(sock: socket.socket) -> tuple[str, int]:
+    """Return the inode of the other end, and who accepted it: before that, and elsewhere, there is none."""
     try:
-        inode = _ask_kernel(sock)
+        inode, user = _ask_kernel(sock)
     except (OSError, struct.error):
-        inode = _look_up(sock)
-    return inode if inode != "0" else ""
+        inode, user = _look_up(sock)
+    return inode if inode != "0" else "", user
 
 
 def is_below(inode: str, program: int) -> bool:
@@ -40,12 +44,13 @@ def is_below(inode: str, program: int) -> bool:
     return any(has_open(pid, links) for pid in (program, *descendants(program)))
 
 
-def hides(program: int) -> bool:
-    """Whether we may not see what a process, or one that it has started, has open: it is another user's.
+def hides(program: int, users: Collection[int]) -> bool:
+    """Whether one of these users' processes, the program or below it, does not let us see what it has open.
 
-    Root sees it in any case, but not in a container, which mostly has no CAP_SYS_PTRACE.
+    Root sees it in any case, but not in a container, which mostly has no CAP_SYS_PTRACE. A helper of somebody
+    else's, as sudo is one, may hide what it likes: it is not the one that has accepted.
     """
-    return any(map(_is_hidden, (program, *descendants(program))))
+    return any(_is_hidden(pid) and _is_of(pid, users) for pid in (program, *descendants(program)))
 
 
 def _is_hidden(pid: int) -> bool:
@@ -54,21 +59,23 @@ def _is_hidden(pid: int) -> bool:
         for entry in os.listdir(folder)[:1]:
             os.readlink(f"{folder}/{entry}")  # root may read the folder, and yet not this
     except PermissionError:
-        return not _has_ended(pid)  # what is left of one is root's
+        return True
     except OSError:
         pass
     return False
 
 
-def _has_ended(pid: int) -> bool:
+def _is_of(pid: int, users: Collection[int]) -> bool:
+    """Whether it runs as one of these; what is left of one that has ended is nobody's, and hidden, too."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as told:
-            return told.read().rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as told:
+            lines = dict(line.split(":\t", 1) for line in told if ":\t" in line)
     except OSError:
-        return True
+        return False
+    return not lines["State"].startswith(("Z", "X")) and int(lines["Uid"].split()[3]) in users
 
 
-def _ask_kernel(sock: socket.socket) -> str:
+def _ask_kernel(sock: socket.socket) -> tuple[str, int]:
     here, there = sock.getsockname(), sock.getpeername()
     asked = struct.pack("=BBBxI", sock.family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF)  # in whatever state
     asked += struct.pack("!HH16s16s", there[1], here[1], _packed(sock, there), _packed(sock, here))
@@ -79,14 +86,15 @@ def _ask_kernel(sock: socket.socket) -> str:
         answer = kernel.recv(8192)
     if _HEAD.unpack_from(answer)[1] == _ERROR:
         raise OSError(-struct.unpack_from("=i", answer, _HEAD.size)[0], "the kernel does not tell")
-    return str(_INODE.unpack_from(answer, _HEAD.size)[0])
+    user, inode = _END.unpack_from(answer, _HEAD.size)
+    return str(inode), user
 
 
 def _packed(sock: socket.socket, place: tuple[str, int]) -> bytes:
     return socket.inet_pton(sock.family, place[0])
 
 
-def _look_up(sock: socket.socket) -> str:
+def _look_up(sock: socket.socket) -> tuple[str, int]:
     table = "tcp6" if sock.family == socket.AF_INET6 else "tcp"
     mine, theirs = _as_kernel(sock.getsockname()), _as_kernel(sock.getpeername())
     for name in {table, "tcp6"}:  # an IPv4 connection to a listener of both is in the second
@@ -94,8 +102,8 @@ def _look_up(sock: socket.socket) -> str:
             for line in lines:
                 fields = line.split(maxsplit=10)
                 if len(fields) > 9 and (_tail(fields[1]), _tail(fields[2])) == (theirs, mine):
-                    return fields[9]
-    return ""
+                    return fields[9], int(fields[7])
+    return "", -1
 
 
 def _as_kernel(place: tuple[str, int]) -> str:

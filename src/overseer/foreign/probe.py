@@ -21,13 +21,13 @@ import select
 import socket
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from math import inf
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from overseer import notify
-from overseer.foreign.acceptor import CAN_LOOK, hides, inode_of_peer, is_below
+from overseer.foreign.acceptor import CAN_LOOK, hides, is_below, peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,9 @@ class _Probe:
         wait = _SOONEST
         while self._is_wanted():
             if self._is_ready():
-                self._mail.send(notify.write({"READY": "1", notify.PROBE: "1"}))
+                self._mail.settimeout(None)  # the master may have other things to do, and has to hear it
+                with suppress(ConnectionError):  # it has seen the program's end
+                    self._mail.send(notify.write({"READY": "1", notify.PROBE: "1"}))
                 return
             time.sleep(wait)
             wait = min(_LATEST, wait * 1.5)
@@ -205,24 +207,25 @@ class _Probe:
         """Return the first that the program, or one below it, accepts; close those of others at once."""
         if not CAN_LOOK:
             return socks[0]
-        waiting, wait, others = list(socks), _GLANCE, False
+        waiting, wait, others = list(socks), _GLANCE, set[int]()
         end = time.monotonic() + max(_PATIENCE, self._age / 4)
         while waiting and time.monotonic() < end and self._is_wanted():
             for sock in tuple(waiting):
                 over = bool(select.select([sock], [], [], 0)[0])  # asked before it is seen who has it
-                inode = inode_of_peer(sock)
+                inode, user = peer_of(sock)
                 if inode and is_below(inode, self._program):
                     return sock
                 self._seen = self._seen or bool(inode)
                 if inode or over:
-                    others = self._gone = True
+                    others.add(user if inode else -1)
+                    self._gone = True
                     waiting.remove(sock)
                     sock.close()
             time.sleep(wait)
             wait = min(max(_SOONEST, self._age / 100), wait * 1.5)
         if others:
             self._knocks = min(_MOST_KNOCKS, self._knocks + 1)
-            if hides(self._program):
+            if hides(self._program, others):
                 raise PermissionError(errno.EACCES, "who accepts may not be seen, for want of CAP_SYS_PTRACE")
             if not self._seen and self._age > self._patience:
                 raise PermissionError(errno.EACCES, "each connection is closed before it is seen who has it")
