@@ -14,10 +14,11 @@ from bench.load import Fresh, LoadProcess, Plan
 from click.testing import CliRunner
 
 from overseer.cli.main import cli
+from tests.process.foreigners import QUIET, written
 from tests.process.programs import HTTP, UPGRADES
 from tests.process.service import until
-from tests.systemd.manager import SLOW
-from tests.systemd.unit import Unit
+from tests.systemd.manager import OVERSEER, SLOW
+from tests.systemd.unit import Unit, knock
 
 if TYPE_CHECKING:
     from tests.systemd.manager import Systemd
@@ -111,3 +112,32 @@ def offer(app: Unit, version: str, fault: str = "", **changed: object) -> None:
     fresh = app.folder / "next.tmp"
     fresh.write_text(text)
     fresh.replace(app.folder / "next.py")
+
+
+def test_behind_all_walls_it_is_seen_who_accepts(
+    systemd: Systemd, request: pytest.FixtureRequest, port: int
+) -> None:
+    """The kernel may not be asked there (RestrictAddressFamilies=); its table of connections may be read."""
+    command = f"{OVERSEER} run --address 127.0.0.1:{port} -- {sys.executable} app.py {{generation}} 1"
+    app = Printed(systemd, "accepts", written(QUIET), "ExecStart=", f"ExecStart={command}")
+    request.addfinalizer(lambda: systemd.run("systemctl", "stop", app.name))
+    app.start()
+    systemd.ctl("reload", app.name)
+    until(lambda: knock(port)[0] == "2", "the second generation answers", SLOW)
+    assert "tells nothing" not in app.log
+
+
+def test_in_a_network_of_its_own_the_program_has_to_live(
+    systemd: Systemd, request: pytest.FixtureRequest, port: int
+) -> None:
+    """It is given the socket of another network, where nobody of its own can knock."""
+    command = f"{OVERSEER} run --address fd:web -- {sys.executable} app.py {{generation}} 1"
+    walls = ("PrivateNetwork=yes", "ExecStart=", f"ExecStart={command}")
+    app = Printed(systemd, "apart", written(QUIET), *walls)
+    listens = f"[Socket]\nListenStream=127.0.0.1:{port}\nFileDescriptorName=web\n"
+    app.systemd.install({f"{app.name}.socket": listens})
+    request.addfinalizer(lambda: systemd.run("systemctl", "stop", f"{app.name}.socket", app.name))
+    systemd.ctl("start", f"{app.name}.socket")
+    assert knock(port, SLOW)[0] == "1"
+    app.is_("active/running")
+    app.logged(f"knocking at tcp://127.0.0.1:{port} tells nothing here (")
