@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import os
+import resource
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,3 +138,60 @@ def test_with_nobody_to_take_it_a_connection_is_ended(service: Callable[..., Ser
     app.process.terminate()
     assert kept.sock.recv(1) == b""
     assert app.wait() == 0
+
+
+@pytest.mark.parametrize("source", [GRANIAN, ASGI], ids=["granian", "asgi"])
+def test_a_connection_comes_to_the_listener_at_which_it_has_knocked(
+    service: Callable[..., Service], source: str
+) -> None:
+    """The application is told of it, and may let in here whom it does not let in there."""
+    hosts = ["127.0.0.1", "127.0.0.2"]
+    with socket.create_server((hosts[0], 0)) as free:
+        port = free.getsockname()[1]
+    tell = 'b"%s" % scope["server"][0].encode()'
+    source = made(source).replace('b"%d %d" % (program.generation, len(body))', tell)
+    app = service(source, addresses=[f"{host}:{port}" for host in hosts]).serves()
+    kept = [http.client.HTTPConnection(host, port, timeout=DEADLINE) for host in hosts]
+    for connection in kept:
+        connection.connect()
+    mine = [connection.sock for connection in kept]
+    app.restart()
+    app.logged(r"generation 1 \(pid \d+\) left")
+    for connection, host in zip(kept, hosts, strict=True):
+        connection.request("GET", "/")
+        assert connection.getresponse().read().decode() == host
+    assert [connection.sock for connection in kept] == mine
+
+
+def test_a_generation_that_has_no_descriptor_free_hands_over_all_the_same(
+    service: Callable[..., Service],
+) -> None:
+    """Who accepts as many as may be open leaves none to look with; some were kept free for that."""
+    app = service(made(GRANIAN)).serves()
+    kept = [http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE) for _ in range(50)]
+    for connection in kept:
+        assert ask(connection) == (1, False)
+    (pid,) = app.pids(1)
+    most = max(int(number) for number in os.listdir(f"/proc/{pid}/fd"))
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most + 1, hard))
+    app.restart()
+    app.logged(r"generation 1 \(pid \d+\) left .*: exit status 0")
+    assert {ask(connection) for connection in kept} == {(2, False)}
+
+
+@pytest.mark.long
+def test_more_connections_than_the_next_one_may_have_do_not_wait_for_each_other(
+    service: Callable[..., Service],
+) -> None:
+    """Those for which there is no room are given up together, and not each after a time of its own."""
+    app = service(made(ASGI)).serves()
+    kept = [http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE) for _ in range(20)]
+    for connection in kept:
+        assert ask(connection) == (1, False)
+    app.write(made(GRANIAN).replace('"server": "granian"', '"server": "granian", "backpressure": 5'))
+    app.restart()
+    app.logged(r"generation 1 \(pid \d+\) left")
+    then = time.monotonic()
+    app.logged("the server does not accept it", times=15)
+    assert time.monotonic() - then < 15, "each would have taken three seconds"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import select
 import socket
 from typing import Any, Self
 
 import pytest
 
+from overseer.serve.below import Spare, duplicate, entries, numbers
 from overseer.serve.calls import Calls, _key
 from overseer.serve.outside import Connections, Door, backlog
 
@@ -189,6 +191,41 @@ def test_one_that_its_client_has_ended_is_not_given_away() -> None:
         assert served.poll.poll(SECONDS)
         served.connections.part(served.key, sight, served.give)
         assert served.given == []
+
+
+def test_an_entry_is_found_whichever_instance_it_is_in() -> None:
+    """Also in one that is newer than the last look; and none is found in one that has gone."""
+    with socket.socket() as waited:
+        for _ in range(2):
+            with select.epoll() as poll:
+                assert entries(waited.fileno()) == []
+                with select.epoll() as newer:
+                    newer.register(waited, select.EPOLLIN)
+                    (found,) = entries(waited.fileno())
+                    assert (found.watcher, found.number) == (newer.fileno(), waited.fileno())
+                    assert found.events & select.EPOLLIN
+                    assert found.remove()
+                poll.register(waited, select.EPOLLOUT)
+                assert [entry.watcher for entry in entries(waited.fileno())] == [poll.fileno()]
+        assert entries(waited.fileno()) == []
+
+
+def test_without_a_free_descriptor_the_others_are_found_all_the_same() -> None:
+    """To ask the system for them takes one; then those count that may be."""
+    spare = Spare()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as sock, contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(numbers()) + 1, limits[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        with contextlib.suppress(OSError):
+            while True:
+                stack.enter_context(open(os.devnull, "rb"))
+        assert sock.fileno() in numbers()
+        with duplicate(sock.fileno()) as copy:
+            assert copy is None
+        spare.use()
+        with duplicate(sock.fileno()) as copy:
+            assert copy
 
 
 def test_connections_are_seen(listener: socket.socket) -> None:

@@ -12,19 +12,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import platform
+import re
+import resource
 import socket
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _FDS = "/proc/self/fd"
 _LIBC = ctypes.PyDLL(None, use_errno=True)
 _ADD, _DEL = 1, 2
+_TOLD = rb"^tfd: +%d events: +([0-9a-f]+) data: +([0-9a-f]+)"
+"""How the kernel writes down an entry: `tfd:  16 events: 8000201d data: 7fdfd6a3f180 …`"""
+_SPARE = 16
+"""Descriptors that are kept free, and no more than one in sixteen of those that may be open."""
+_instances: list[int] = []
+"""The epoll instances that were found last; to look for them among a thousand descriptors takes a while."""
 
 
 class _Event(ctypes.Structure):
@@ -61,8 +70,13 @@ class Entry:
 
 
 def numbers() -> list[int]:
-    """Return all descriptors of this process."""
-    return [int(entry) for entry in os.listdir(_FDS)]
+    """Return all descriptors of this process; and those that are free, where it takes one more to know."""
+    try:
+        return [int(entry) for entry in os.listdir(_FDS)]
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        return list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
 
 
 def inode(number: int) -> int | None:
@@ -74,19 +88,31 @@ def inode(number: int) -> int | None:
     return found.st_ino if stat.S_ISSOCK(found.st_mode) else None
 
 
-def entries(number: int) -> Iterator[Entry]:
+def entries(number: int) -> list[Entry]:
     """Find where a descriptor is waited for. Copies of an epoll instance tell of the same entry, each."""
-    for watcher in numbers():
+    found = list(_entries(number, tuple(_instances)))
+    if not found:
+        _instances[:] = [one for one in numbers() if _is_instance(one)]
+        found = list(_entries(number, tuple(_instances)))
+    return found
+
+
+def _entries(number: int, watchers: Iterable[int]) -> Iterator[Entry]:
+    for watcher in filter(_is_instance, watchers):
         try:
-            if os.readlink(f"{_FDS}/{watcher}") != "anon_inode:[eventpoll]":
-                continue
-            with open(f"/proc/self/fdinfo/{watcher}", encoding="ascii") as info:
-                for line in info:
-                    words = line.split()
-                    if words[:2] == ["tfd:", str(number)]:  # tfd: 16 events: 8000201d data: 7fdfd6a3f180 …
-                        yield Entry(watcher, number, int(words[3], 16), int(words[5], 16))
-        except FileNotFoundError:
+            with open(f"/proc/self/fdinfo/{watcher}", "rb") as info:
+                told = info.read()
+        except OSError:  # closed meanwhile, or no descriptor is free to look with
             continue
+        for line in re.finditer(_TOLD % number, told, re.MULTILINE):
+            yield Entry(watcher, number, int(line[1], 16), int(line[2], 16))
+
+
+def _is_instance(number: int) -> bool:
+    try:
+        return os.readlink(f"{_FDS}/{number}") == "anon_inode:[eventpoll]"
+    except OSError:  # closed meanwhile
+        return False
 
 
 def put(file: int, number: int) -> None:
@@ -115,17 +141,16 @@ def place(sock: socket.socket) -> str:
     return str(name[1]) if isinstance(name, tuple) else os.fsdecode(name)
 
 
-def exchange(file: int, number: int) -> bool:
-    """Do the same, and have the server woken by the new one; return whether it was woken by the old one.
+def exchange(file: int, found: Iterable[Entry]) -> bool:
+    """Do the same where a server waits, and have it woken by the new file; return whether it was by the old.
 
-    Nothing may be under way on the old one. Without somebody who waits for it, all stays as it is.
+    Nothing may be under way on the old one. Where nobody waits any more, all stays as it is.
     """
-    found = list(entries(number))
     removed = [entry for entry in found if entry.remove()]
-    if removed:
+    for number in {entry.number for entry in removed}:
         put(file, number)
-        for entry in removed:
-            entry.add()
+    for entry in removed:
+        entry.add()
     return bool(removed)
 
 
@@ -140,3 +165,19 @@ def blank() -> tuple[socket.socket, socket.socket]:
         while True:
             here.send(bytes(65536))
     return here, there
+
+
+class Spare:
+    """Descriptors that are kept free: who accepts until there are no more leaves none to look with."""
+
+    def __init__(self) -> None:
+        room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16
+        self._numbers: list[int] = []
+        with contextlib.suppress(OSError):  # there is none to be kept
+            while len(self._numbers) < min(room, _SPARE):
+                self._numbers.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def use(self) -> None:
+        """Have them to be opened, from now on."""
+        while self._numbers:
+            os.close(self._numbers.pop())

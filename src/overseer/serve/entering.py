@@ -22,6 +22,7 @@ from overseer.serve.below import duplicate, entries, exchange, inode, numbers, p
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from overseer.serve.below import Entry
     from overseer.serve.calls import Calls
     from overseer.serve.handing import Handing
     from overseer.serve.outside import Door
@@ -33,16 +34,17 @@ _STEP = 0.0005
 _MOMENT = 0.1
 """Seconds in which it accepts, if it does."""
 _PATIENCE = 3.0
-"""Seconds after which a connection is given up that it does not accept: it may have too many."""
+"""Seconds without one that it accepts, after which one is given up, and each that follows at its first
+try: it may have too many."""
 
 
 class Entering:
     """The way of others' connections into a server."""
 
     def __init__(self, doors: Iterable[Door], calls: Calls) -> None:
-        self._doors = {door.place: door for door in doors}
+        self._doors = tuple(doors)
         self._calls = calls
-        self._coming: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        self._coming: queue.SimpleQueue[tuple[socket.socket, float]] = queue.SimpleQueue()
         self._late: deque[socket.socket] = deque()
         self._todo = 0  # counted by the loop's thread and by that of the way in
         self._counting = threading.Lock()
@@ -56,7 +58,7 @@ class Entering:
             if not self._thread:
                 self._thread = threading.Thread(target=self._run, name="overseer-entering", daemon=True)
                 self._thread.start()
-        self._coming.put(sock)
+        self._coming.put((sock, time.monotonic()))
 
     @property
     def is_over(self) -> bool:
@@ -73,7 +75,7 @@ class Entering:
                 self._late.append(sock)
             else:
                 self._is_last = True
-                self._coming.put(sock)
+                self._coming.put((sock, time.monotonic()))
 
     def _done(self, sock: socket.socket) -> None:
         sock.close()
@@ -81,25 +83,38 @@ class Entering:
             self._todo -= 1
 
     def _run(self) -> None:
+        last = 0.0
         while True:
-            sock = self._coming.get()
+            sock, came = self._coming.get()
             try:
                 client = sock.getpeername()
             except OSError:  # it has gone
                 self._done(sock)
                 continue
-            door = self._doors.get(place(sock))
-            until = time.monotonic() + _PATIENCE
-            while door and not self._comes_late(door) and time.monotonic() < until:
-                if self._enter(sock, client, door):
-                    break
-                time.sleep(_MOMENT)
-            else:
-                if door and self._comes_late(door):
-                    self._late.append(sock)
+            door = self._door(sock)
+            while not (door and self._comes_late(door)):
+                if door and self._enter(sock, client, door):
+                    last = time.monotonic()
+                elif door and time.monotonic() < max(last, came) + _PATIENCE:
+                    time.sleep(_MOMENT)
                     continue
-                _log.warning("a connection of the generation before is ended: the server does not accept it")
-            self._done(sock)
+                else:
+                    _log.warning(
+                        "a connection of the generation before is ended: the server does not accept it"
+                    )
+                self._done(sock)
+                break
+            else:
+                self._late.append(sock)
+
+    def _door(self, sock: socket.socket) -> Door | None:
+        """Return where a connection would have been accepted here: the application is told of it.
+
+        Of listeners with the same port it is the one with its address, or else the one for all of its kind.
+        """
+        name = sock.getsockname()
+        fit = [door for door in self._doors if door.place == place(sock)]
+        return max(fit, key=lambda door: (door.name == name, door.family == sock.family), default=None)
 
     def _comes_late(self, door: Door) -> bool:
         return door.is_shut and not self._is_last
@@ -109,7 +124,7 @@ class Entering:
             before = {inode(number) for number in numbers()}
             with door.lead(listener):
                 found = _accepted(knock, before)
-            if found is not None:
+            if found:
                 sock.setblocking(False)
                 if door.family != socket.AF_UNIX:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -136,18 +151,18 @@ def _any() -> int:
     return random.randint(1, 254)  # noqa: S311 - nothing is kept secret by it
 
 
-def _accepted(knock: socket.socket, before: set[int | None]) -> int | None:
-    """Return below which number somebody in this process has accepted, and waits; None if nobody does."""
+def _accepted(knock: socket.socket, before: set[int | None]) -> list[Entry]:
+    """Return how somebody in this process waits for what he has accepted; nothing if nobody does."""
     until = time.monotonic() + _MOMENT
     while time.monotonic() < until:
         for number in numbers():
             if inode(number) in before:
                 continue
             with duplicate(number) as sock, contextlib.suppress(OSError):
-                if sock and sock.getpeername() == knock.getsockname() and any(entries(number)):
-                    return number
+                if sock and sock.getpeername() == knock.getsockname() and (found := entries(number)):
+                    return found
         time.sleep(_STEP)
-    return None
+    return []
 
 
 def _name(address: tuple[str, int]) -> tuple[str, str]:

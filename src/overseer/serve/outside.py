@@ -51,9 +51,11 @@ class Door:
     def __init__(self, listener: socket.socket) -> None:
         self.number = listener.dup().detach()
         self.place = place(listener)
+        self.name = listener.getsockname()
         self.family = listener.family
         self.is_shut = False
         self._below = listener.dup()
+        self._nobodys = _nobodys()  # now: by then there may be no descriptor free
         self._ours = set(self._all()) - {self.number}
         self._theirs: list[int] = []
         self._entries: list[Entry] = []
@@ -73,15 +75,11 @@ class Door:
         listener open, so the kernel would go on telling of it, and in words (the data of epoll_ctl(2)) that
         point to what the server frees when it ends.
         """
-        nobodys = socket.socket(socket.AF_UNIX)
-        nobodys.bind("")  # a name that the kernel makes up
-        nobodys.listen(0)
-        nobodys.setblocking(False)
         self.is_shut = True
         with self._changing:
             self._below.close()
-            self._below = nobodys
-            self._change(nobodys, watched=False)
+            self._below = self._nobodys
+            self._change(self._below, watched=False)
 
     @contextlib.contextmanager
     def lead(self, listener: socket.socket) -> Iterator[None]:
@@ -99,6 +97,7 @@ class Door:
     def close(self) -> None:
         """Close what is ours."""
         self._below.close()
+        self._nobodys.close()
 
     def _all(self) -> list[int]:
         return [number for number in numbers() if inode(number) == inode(self._below.fileno())]
@@ -110,6 +109,15 @@ class Door:
             put(listener.fileno(), number)
         for entry in self._entries if watched else ():
             entry.add()
+
+
+def _nobodys() -> socket.socket:
+    """Return a listener at which nobody knocks."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind("")  # a name that the kernel makes up
+    sock.listen(0)
+    sock.setblocking(False)
+    return sock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,9 +215,13 @@ class Connections:
             yield sock if sock and self._key(sock) == key else None
 
     def take(self, key: Key) -> socket.socket | None:
-        """Return a duplicate of a connection, which is not closed before that is; None if it has gone."""
-        with self.open(key) as sock:
+        """Return a duplicate of a connection, which is not closed before that is.
+
+        None if it has gone, or no descriptor is free.
+        """
+        with self.open(key) as sock, contextlib.suppress(OSError):
             return sock.dup() if sock else None
+        return None
 
     def see(self, key: Key) -> Sight | None:
         """Look at a connection; None if it has gone."""
@@ -223,11 +235,14 @@ class Connections:
         is looked at once more: what came earlier the server may have read, and goes on with; what comes
         later nobody can read here. One whose client has said the end meanwhile is left to itself.
         """
-        self._blank = self._blank or blank()
+        try:
+            self._blank = self._blank or blank()
+        except OSError:  # no descriptor is free: later
+            return
         nothing = self._blank[0].fileno()
         with self.open(key) as sock:
             number = self._numbers.get(key, -1)
-            watched = list(entries(number)) if sock else []
+            watched = entries(number) if sock else []
             if sock is None or inode(number) != os.fstat(sock.fileno()).st_ino:
                 return
             removed = [entry for entry in watched if entry.remove()]

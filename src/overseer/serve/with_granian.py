@@ -27,6 +27,7 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from overseer.errors import ConfigError
+from overseer.serve.below import Spare
 from overseer.serve.calls import QUIET, Calls
 from overseer.serve.entering import Entering
 from overseer.serve.handing import Handing
@@ -167,6 +168,7 @@ class _Serving:
         running: list[asyncio.Future[Any]] = [asyncio.ensure_future(server.serve()) for server in servers]
         try:
             await self._begin(running)
+            spare = Spare()
             if not self._state.draining:
                 if self._options.get("ssl_cert") is None and self._options.get("http") != HTTPModes.http2:
                     self._handing.open()
@@ -174,6 +176,7 @@ class _Serving:
             await _until(self._state.draining, running)
             for door in self._doors:
                 door.take_away()
+            spare.use()
             await self._calls.leave()
             await self._let_finish()
         finally:
