@@ -107,9 +107,11 @@ FAULTS = {
         broken(""),
     ),
     "granian": (
-        without_a_start("1", traceback=None),
+        without_a_start("3", traceback=False),
         NO_APP,
         refused("port=80", "port: is overseer's"),
+        refused("ssl_cert='none.pem', ssl_key='x'", "ssl_cert: cannot .*none.pem"),
+        refused("ssl_cert=__file__", "ssl_cert: .*app.py cannot be used with the key in .*app.py: "),
     ),
     "wsgi": (NO_APP, refused("bind_addr=0", "bind_addr: is no option"), unreadable("ssl_"), broken("ssl_")),
     "aiohttp": (

@@ -92,7 +92,7 @@ SOURCES = {
 }
 SLEEPS = "__import__('time').sleep(3600)"
 WAITS = {name: SLEEPS if name in ("wsgi", "http.server") else "await asyncio.sleep(3600)" for name in SOURCES}
-BLOCKED = ("asgi", "uvloop", "hypercorn", "aiohttp")
+BLOCKED = ("asgi", "uvloop", "hypercorn", "granian", "aiohttp")
 """Servers whose loop a request can block."""
 STREAMS = ("asgi", "uvloop", "hypercorn", "granian", "wsgi", "aiohttp")
 

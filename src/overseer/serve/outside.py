@@ -77,9 +77,10 @@ class Door:
         """
         self.is_shut = True
         with self._changing:
-            self._below.close()
-            self._below = self._nobodys
-            self._change(self._below, watched=False)
+            if self._below is not self._nobodys:
+                self._below.close()
+                self._below = self._nobodys
+                self._change(self._below, watched=False)
 
     @contextlib.contextmanager
     def lead(self, listener: socket.socket) -> Iterator[None]:

@@ -27,12 +27,13 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from overseer.errors import ConfigError
+from overseer.serve import certificates
 from overseer.serve.below import Spare
 from overseer.serve.calls import QUIET, Calls
 from overseer.serve.entering import Entering
 from overseer.serve.handing import Handing
 from overseer.serve.outside import Connections, Door, backlog, can_look
-from overseer.serve.starting import ready, settle
+from overseer.serve.starting import FAILED, ready, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from overseer.program.listener import Listener
     from overseer.program.state import State
     from overseer.serve.outside import Key
+
+_log = logging.getLogger("overseer")
 
 _OURS = frozenset({"address", "port", "uds", "uds_permissions", "workers", "backlog", "reload"})
 _KINDS: dict[str, Any] = {
@@ -100,6 +103,8 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     made = {"log_level": "warning", "backpressure": _BACKPRESSURE, **options}
     if made.get("ssl_cert") is not None:
         made.setdefault("ssl_key", made["ssl_cert"])  # with a certificate alone, granian would not speak TLS
+        certificate, key = ((name, made[name]) for name in ("ssl_cert", "ssl_key"))
+        certificates.check(certificate, key, made.get("ssl_key_password"))
     for name, kind in _KINDS.items():
         if made.get(name) is not None:
             try:
@@ -149,8 +154,9 @@ class _Serving:
     async def run(self) -> None:
         """Serve until the program drains and everybody has been answered."""
         await self._lifespan.startup()
-        if self._lifespan.interrupt:
-            raise RuntimeError("the lifespan of the application has not started") from self._lifespan.exc
+        if self._lifespan.interrupt:  # it has said so, with its own reason
+            _log.error("the lifespan of the application has not started")
+            raise SystemExit(FAILED)
         try:
             await self._serve()
         finally:
@@ -169,13 +175,14 @@ class _Serving:
         try:
             await self._begin(running)
             spare = Spare()
+            # Not by the loop alone, which a call may block: granian would go on accepting, and nobody answer.
+            self._state.on_drain(self._take_away)
             if not self._state.draining:
                 if self._options.get("ssl_cert") is None and self._options.get("http") != HTTPModes.http2:
                     self._handing.open()
                 ready(self._state)
             await _until(self._state.draining, running)
-            for door in self._doors:
-                door.take_away()
+            self._take_away()
             spare.use()
             await self._calls.leave()
             await self._let_finish()
@@ -186,6 +193,10 @@ class _Serving:
             for server in servers:
                 server.stop()
         await self._let_granian_finish(running)
+
+    def _take_away(self) -> None:
+        for door in self._doors:
+            door.take_away()
 
     async def _begin(self, running: list[asyncio.Future[Any]]) -> None:
         loop = asyncio.get_running_loop()
@@ -240,15 +251,16 @@ class _Serving:
 
         With `heard` those are ended, too, on which half a request has come.
         """
+        hands = self._handing.hopes
         for key in left:
             # Others are attended to meanwhile, and who has just slept is hardly stopped between look and end.
-            await asyncio.sleep(_NAP)
+            await asyncio.sleep(0 if hands else _NAP)
             sight = self._connections.see(key)
             if not sight or self._calls.is_running(key) or self._calls.is_told(key):
                 continue
             if sight.unread or sight.unsent or sight.quiet < patience:
                 continue
-            if not sight.heard and key[1] and self._handing.hopes:
+            if not sight.heard and key[1] and hands:
                 if self._handing.has_heir:
                     self._connections.part(key, sight, self._handing.hand)
             elif not sight.heard or heard:
