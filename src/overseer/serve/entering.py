@@ -11,16 +11,19 @@ import contextlib
 import logging
 import queue
 import random
+import select
 import socket
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from overseer.serve.below import duplicate, entries, exchange, inode, numbers, place
+from overseer.serve.silence import is_silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from overseer.serve.below import Entry
     from overseer.serve.calls import Calls
@@ -38,14 +41,27 @@ _PATIENCE = 3.0
 try: it may have too many."""
 
 
+_AT_ONCE = 16
+"""Connections that enter at one time; what has to be looked for is looked for once."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Coming:
+    """A connection on its way in."""
+
+    sock: socket.socket
+    door: Door | None
+    came: float
+
+
 class Entering:
     """The way of others' connections into a server."""
 
     def __init__(self, doors: Iterable[Door], calls: Calls) -> None:
         self._doors = tuple(doors)
         self._calls = calls
-        self._coming: queue.SimpleQueue[tuple[socket.socket, float]] = queue.SimpleQueue()
-        self._late: deque[socket.socket] = deque()
+        self._coming: queue.SimpleQueue[_Coming] = queue.SimpleQueue()
+        self._late: deque[_Coming] = deque()
         self._todo = 0  # counted by the loop's thread and by that of the way in
         self._counting = threading.Lock()
         self._is_last = False
@@ -58,7 +74,7 @@ class Entering:
             if not self._thread:
                 self._thread = threading.Thread(target=self._run, name="overseer-entering", daemon=True)
                 self._thread.start()
-        self._coming.put((sock, time.monotonic()))
+        self._coming.put(_Coming(sock, self._door(sock), time.monotonic()))
 
     @property
     def is_over(self) -> bool:
@@ -68,44 +84,46 @@ class Entering:
     def pass_on(self, handing: Handing) -> None:
         """Give those that came too late to the next generation; when there is none, they are had here."""
         for _ in range(len(self._late)):
-            sock = self._late.popleft()
-            if handing.hand(sock):
-                self._done(sock)
+            one = self._late.popleft()
+            if handing.hand(one.sock):
+                self._done(one)
             elif handing.hopes:
-                self._late.append(sock)
+                self._late.append(one)
             else:
                 self._is_last = True
-                self._coming.put((sock, time.monotonic()))
+                self._coming.put(replace(one, came=time.monotonic()))
 
-    def _done(self, sock: socket.socket) -> None:
-        sock.close()
+    def _done(self, one: _Coming) -> None:
+        one.sock.close()
         with self._counting:
             self._todo -= 1
 
     def _run(self) -> None:
-        last = 0.0
+        waiting: list[_Coming] = []
+        last, at_once = 0.0, _AT_ONCE
         while True:
-            sock, came = self._coming.get()
-            try:
-                client = sock.getpeername()
-            except OSError:  # it has gone
-                self._done(sock)
-                continue
-            door = self._door(sock)
-            while not (door and self._comes_late(door)):
-                if door and self._enter(sock, client, door):
-                    last = time.monotonic()
-                elif door and time.monotonic() < max(last, came) + _PATIENCE:
+            while not waiting or not self._coming.empty():
+                waiting.append(self._coming.get())
+            waiting.sort(key=lambda one: is_silent(one.sock))  # a request does not wait for those that rest
+            door = waiting[0].door
+            some = [one for one in waiting if one.door is door][:at_once]
+            if door and door.is_shut and not self._is_last:
+                self._late.extend(some)
+                over = some
+            elif door and (over := self._enter(some, door)):
+                last, at_once = time.monotonic(), _AT_ONCE
+            else:
+                at_once = 1  # there may be no room for more
+                end = time.monotonic() - _PATIENCE
+                over = [one for one in some if not door or max(last, one.came) <= end]
+                if not over:
                     time.sleep(_MOMENT)
-                    continue
-                else:
+                for one in over:
                     _log.warning(
                         "a connection of the generation before is ended: the server does not accept it"
                     )
-                self._done(sock)
-                break
-            else:
-                self._late.append(sock)
+                    self._done(one)
+            waiting = [one for one in waiting if one not in over]
 
     def _door(self, sock: socket.socket) -> Door | None:
         """Return where a connection would have been accepted here: the application is told of it.
@@ -116,53 +134,71 @@ class Entering:
         fit = [door for door in self._doors if door.place == place(sock)]
         return max(fit, key=lambda door: (door.name == name, door.family == sock.family), default=None)
 
-    def _comes_late(self, door: Door) -> bool:
-        return door.is_shut and not self._is_last
-
-    def _enter(self, sock: socket.socket, client: Any, door: Door) -> bool:
-        with contextlib.suppress(OSError), _knock(door.family) as (listener, knock):
+    def _enter(self, ones: list[_Coming], door: Door) -> list[_Coming]:
+        """Have connections entered at a door; return those that have, or have gone."""
+        over = []
+        with contextlib.suppress(OSError), _knocks(door.family, len(ones)) as (listener, names):
             before = {inode(number) for number in numbers()}
+            wait = select.poll()
+            wait.register(listener, select.POLLIN)
             with door.lead(listener):
-                found = _accepted(knock, before)
-            if found:
-                sock.setblocking(False)
-                if door.family != socket.AF_UNIX:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    self._calls.rename(_name(knock.getsockname()), _name(client))
-                return exchange(sock.fileno(), found)
-        return False
+                _soon(lambda: not wait.poll(0))
+            found: dict[Any, list[Entry]] = {}
+            _soon(lambda: len(_find(names, before, found)) == len(names))
+            for one, name in zip(ones, names, strict=True):
+                if name in found and self._change_places(one.sock, name, found[name], door):
+                    self._done(one)
+                    over.append(one)
+        return over
+
+    def _change_places(self, sock: socket.socket, name: Any, found: list[Entry], door: Door) -> bool:
+        try:
+            client = sock.getpeername()
+            sock.setblocking(False)
+            if door.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._calls.rename(_name(name), _name(client))
+        except OSError:
+            return True  # it has gone
+        return exchange(sock.fileno(), found)
 
 
 @contextlib.contextmanager
-def _knock(family: int) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Have a listener for a moment, and somebody who knocks there, from where nobody else comes."""
+def _knocks(family: int, count: int) -> Iterator[tuple[socket.socket, list[Any]]]:
+    """Have a listener for a moment, and the names of those who knock there, from where nobody else comes."""
     unix = family == socket.AF_UNIX
     family = family if unix else socket.AF_INET
-    with socket.socket(family) as listener, socket.socket(family) as knock:
+    with contextlib.ExitStack() as stack:
+        listener, *knocks = (stack.enter_context(socket.socket(family)) for _ in range(1 + count))
         listener.setblocking(False)
         listener.bind("" if unix else ("127.0.0.1", 0))
-        listener.listen(1)
-        knock.bind("" if unix else (f"127.{_any()}.{_any()}.{_any()}", 0))
-        knock.connect(listener.getsockname())
-        yield listener, knock
+        listener.listen(count)
+        for knock in knocks:
+            knock.bind("" if unix else (f"127.{_any()}.{_any()}.{_any()}", 0))
+            knock.connect(listener.getsockname())
+        yield listener, [knock.getsockname() for knock in knocks]
 
 
 def _any() -> int:
     return random.randint(1, 254)  # noqa: S311 - nothing is kept secret by it
 
 
-def _accepted(knock: socket.socket, before: set[int | None]) -> list[Entry]:
-    """Return how somebody in this process waits for what he has accepted; nothing if nobody does."""
+def _soon(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, for a moment."""
     until = time.monotonic() + _MOMENT
-    while time.monotonic() < until:
-        for number in numbers():
-            if inode(number) in before:
-                continue
-            with duplicate(number) as sock, contextlib.suppress(OSError):
-                if sock and sock.getpeername() == knock.getsockname() and (found := entries(number)):
-                    return found
+    while not is_so() and time.monotonic() < until:
         time.sleep(_STEP)
-    return []
+
+
+def _find(names: list[Any], before: set[int | None], found: dict[Any, list[Entry]]) -> dict[Any, list[Entry]]:
+    """Find out how somebody in this process waits for what he has accepted from these; return all so far."""
+    for number in numbers():
+        if inode(number) not in before:
+            with duplicate(number) as sock, contextlib.suppress(OSError):
+                name = sock.getpeername() if sock else None
+                if name in names and name not in found and (waits := entries(number)):
+                    found[name] = waits
+    return found
 
 
 def _name(address: tuple[str, int]) -> tuple[str, str]:

@@ -251,16 +251,15 @@ class _Serving:
 
         With `heard` those are ended, too, on which half a request has come.
         """
-        hands = self._handing.hopes
         for key in left:
             # Others are attended to meanwhile, and who has just slept is hardly stopped between look and end.
-            await asyncio.sleep(0 if hands else _NAP)
+            await asyncio.sleep(0 if self._handing.hopes else _NAP)
             sight = self._connections.see(key)
             if not sight or self._calls.is_running(key) or self._calls.is_told(key):
                 continue
             if sight.unread or sight.unsent or sight.quiet < patience:
                 continue
-            if not sight.heard and key[1] and hands:
+            if not sight.heard and key[1] and self._handing.hopes:
                 if self._handing.has_heir:
                     self._connections.part(key, sight, self._handing.hand)
             elif not sight.heard or heard:
