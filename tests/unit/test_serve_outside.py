@@ -11,9 +11,11 @@ import socket
 from typing import Any, Self
 
 import pytest
+from tests.process.service import until
 
-from overseer.serve.below import Spare, duplicate, entries, numbers
+from overseer.serve.below import Spare, duplicate, entries, inode, numbers
 from overseer.serve.calls import Calls, _key
+from overseer.serve.entering import Entering
 from overseer.serve.outside import Connections, Door, backlog
 
 SECONDS = 10.0
@@ -226,6 +228,38 @@ def test_without_a_free_descriptor_the_others_are_found_all_the_same() -> None:
         spare.use()
         with duplicate(sock.fileno()) as copy:
             assert copy
+
+
+def test_a_request_does_not_wait_behind_connections_that_rest() -> None:
+    """Of those that come from the generation before, it enters first; here there is room for one alone."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        door = stack.enter_context(contextlib.closing(Door(listener)))
+        theirs = stack.enter_context(socket.socket(fileno=door.number))
+        theirs.setblocking(False)
+        poll = stack.enter_context(select.epoll())
+        poll.register(theirs, select.EPOLLIN | select.EPOLLET)
+        assert door.is_watched()
+        own = inode(door.number)
+        entering = Entering([door], Calls(None, Connections([listener]), spread=0, state={}))
+        for number in range(4):
+            client = stack.enter_context(knock(listener))
+            accepted, _ = listener.accept()
+            if number == 3:
+                client.sendall(b"hello")
+                assert select.select([accepted], [], [], SECONDS)[0]
+            entering.take(accepted)
+        meanwhile = {own, inode(door.number)}
+        until(
+            lambda: inode(door.number) not in meanwhile, "the server is led to another listener, for all four"
+        )
+        assert poll.poll(SECONDS)
+        found = stack.enter_context(theirs.accept()[0])
+        found.setblocking(False)
+        poll.register(found, select.EPOLLIN | select.EPOLLET)
+        until(lambda: found.fileno() in dict(poll.poll(SECONDS)), "something can be read")
+        assert found.recv(10) == b"hello"
+        door.take_away()
 
 
 def test_connections_are_seen(listener: socket.socket) -> None:
