@@ -73,6 +73,8 @@ _STEP = 0.05
 """Seconds between two looks at the connections of a generation that drains."""
 _NAP = 0.001
 """Seconds before a look at one of them that may be ended."""
+_FEW = 8
+"""Connections that are given away in one step; where there are many, one in so many."""
 _START = 30.0
 """Seconds that granian has to begin to listen."""
 
@@ -249,9 +251,12 @@ class _Serving:
     async def _part_silent(self, left: Iterable[Key], patience: float, *, heard: bool) -> None:
         """Give connections that are quiet to the next generation, or end them where that cannot be.
 
-        With `heard` those are ended, too, on which half a request has come.
+        With `heard` those are ended, too, on which half a request has come. Not all are given at once: a
+        request that comes on one of them waits until the next generation has taken in those before it.
         """
-        for key in left:
+        ones = tuple(left)
+        most = max(_FEW, len(ones) // _FEW)
+        for key in ones:
             # Others are attended to meanwhile, and who has just slept is hardly stopped between look and end.
             await asyncio.sleep(0 if self._handing.hopes else _NAP)
             sight = self._connections.see(key)
@@ -260,8 +265,8 @@ class _Serving:
             if sight.unread or sight.unsent or sight.quiet < patience:
                 continue
             if not sight.heard and key[1] and self._handing.hopes:
-                if self._handing.has_heir:
-                    self._connections.part(key, sight, self._handing.hand)
+                if most and self._handing.has_heir:
+                    most -= self._connections.part(key, sight, self._handing.hand)
             elif not sight.heard or heard:
                 self._connections.end(key, sight)
 
