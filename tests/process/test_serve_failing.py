@@ -12,28 +12,16 @@ import pytest
 from bench.load import Fresh, Kept, LoadProcess, Plan
 
 from tests.process.service import until
-from tests.process.test_serve import ASGI, UVLOOP
-from tests.process.test_serve_aiohttp import AIOHTTP
-from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_grpc import GRPC, Caller
-from tests.process.test_serve_hypercorn import HYPERCORN
+from tests.process.test_serve_handing import SERVERS, made
 from tests.process.test_serve_starting import has_lived
-from tests.process.test_serve_wsgi import WSGI
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.process.service import Service
 
-SOURCES = {
-    "asgi": ASGI,
-    "uvloop": UVLOOP,
-    "hypercorn": HYPERCORN,
-    "granian": GRANIAN,
-    "wsgi": WSGI,
-    "aiohttp": AIOHTTP,
-    "grpc": GRPC,
-}
+SOURCES = {**SERVERS, "grpc": GRPC}
 BEGINS = "    program.generation = state.generation\n"
 """Where a program has begun, and has not called its server yet."""
 WAITS = "    import os, time\n    while not os.path.exists('go'): time.sleep(0.01)\n"
@@ -153,7 +141,7 @@ def clients(app: Service, source: str) -> Iterator[Callable[[], int]]:
 def test_no_client_notices_a_start_that_fails(service: Callable[..., Service], name: str) -> None:
     """However it does; where it is a mistake in the call of the server, one line says which."""
     source = SOURCES[name]
-    good = source.replace("LINGER", "1").replace("PAUSE", "0")
+    good = made(source, 1)
     app = service(good, ready_after=0.05).serves()
     with clients(app, source) as newest:
         until(lambda: newest() == 1, "they are answered")
@@ -178,7 +166,7 @@ def test_no_client_notices_a_start_that_fails(service: Callable[..., Service], n
 def test_no_client_notices_a_start_that_takes_long(service: Callable[..., Service], name: str) -> None:
     """The program takes its time before it calls the server; whether it fails then or not."""
     source = SOURCES[name]
-    good = source.replace("LINGER", "1").replace("PAUSE", "0")
+    good = made(source, 1)
     app = service(good, ready_after=0.05).serves()
     go = app.folder / "go"
     with clients(app, source) as newest:

@@ -26,8 +26,15 @@ if TYPE_CHECKING:
 
     from tests.process.service import Service
 
-SERVERS = {"asgi": ASGI, "uvloop": UVLOOP, "wsgi": WSGI, "aiohttp": AIOHTTP, "hypercorn": HYPERCORN}
-SERVERS["granian"] = GRANIAN
+SERVERS = {
+    "asgi": ASGI,
+    "uvloop": UVLOOP,
+    "hypercorn": HYPERCORN,
+    "granian": GRANIAN,
+    "wsgi": WSGI,
+    "aiohttp": AIOHTTP,
+}
+"""All servers of HTTP that hand over what rests."""
 
 
 def made(source: str, linger: float = 0.1) -> str:
@@ -40,6 +47,14 @@ def ask(connection: http.client.HTTPConnection) -> tuple[int, bool]:
     connection.request("GET", "/")
     answer = connection.getresponse()
     return int(answer.read().split()[0]), answer.will_close
+
+
+def answered(app: Service, count: int) -> list[http.client.HTTPConnection]:
+    """Return so many connections on which the first generation has answered, and which it keeps."""
+    kept = [http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE) for _ in range(count)]
+    for connection in kept:
+        assert ask(connection) == (1, False)
+    return kept
 
 
 @pytest.mark.parametrize("source", SERVERS.values(), ids=SERVERS)
@@ -168,9 +183,7 @@ def test_a_generation_that_has_no_descriptor_free_hands_over_all_the_same(
 ) -> None:
     """Who accepts as many as may be open leaves none to look with; some were kept free for that."""
     app = service(made(GRANIAN)).serves()
-    kept = [http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE) for _ in range(50)]
-    for connection in kept:
-        assert ask(connection) == (1, False)
+    kept = answered(app, 50)
     (pid,) = app.pids(1)
     most = max(int(number) for number in os.listdir(f"/proc/{pid}/fd"))
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -186,12 +199,12 @@ def test_more_connections_than_the_next_one_may_have_do_not_wait_for_each_other(
 ) -> None:
     """Those for which there is no room are given up together, and not each after a time of its own."""
     app = service(made(ASGI)).serves()
-    kept = [http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE) for _ in range(20)]
-    for connection in kept:
-        assert ask(connection) == (1, False)
+    kept = answered(app, 20)
     app.write(made(GRANIAN).replace('"server": "granian"', '"server": "granian", "backpressure": 5'))
     app.restart()
     app.logged(r"generation 1 \(pid \d+\) left")
     then = time.monotonic()
     app.logged("the server does not accept it", times=15)
     assert time.monotonic() - then < 15, "each would have taken three seconds"
+    for connection in kept:  # open until now, or there would be room
+        connection.close()

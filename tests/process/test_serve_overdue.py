@@ -15,11 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.process.service import DEADLINE, until
-from tests.process.test_serve import ASGI, KEPT, UVLOOP, ask, read_all
-from tests.process.test_serve_aiohttp import AIOHTTP
-from tests.process.test_serve_granian import GRANIAN
-from tests.process.test_serve_hypercorn import HYPERCORN
-from tests.process.test_serve_wsgi import WSGI
+from tests.process.test_serve import KEPT, ask, read_all
+from tests.process.test_serve_handing import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,20 +78,11 @@ PLACES = (
     (ROUTES, f'{ROUTES}, web.get("/hang", hang), web.get("/long", download)'),
 )
 """In the programs of the neighbours, what is put into their stead."""
-SOURCES = {
-    "asgi": ASGI,
-    "uvloop": UVLOOP,
-    "hypercorn": HYPERCORN,
-    "granian": GRANIAN,
-    "wsgi": WSGI,
-    "aiohttp": AIOHTTP,
-    "http.server": KEPT,
-}
+SOURCES = {**SERVERS, "http.server": KEPT}
 SLEEPS = "__import__('time').sleep(3600)"
 WAITS = {name: SLEEPS if name in ("wsgi", "http.server") else "await asyncio.sleep(3600)" for name in SOURCES}
 BLOCKED = ("asgi", "uvloop", "hypercorn", "granian", "aiohttp")
 """Servers whose loop a request can block."""
-STREAMS = ("asgi", "uvloop", "hypercorn", "granian", "wsgi", "aiohttp")
 
 
 def made(name: str, hang: str = "pass") -> str:
@@ -230,7 +218,7 @@ class Reads(threading.Thread):
                 self.end = str(closed.rcvd and closed.rcvd.code)
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", SERVERS)
 def test_the_longest_download_is_cut_when_too_many_drain(service: Callable[..., Service], name: str) -> None:
     """The oldest generation is killed at once when one more than `max_draining` would drain.
 

@@ -8,10 +8,13 @@ import os
 import resource
 import select
 import socket
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from tests.process.service import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 from overseer.serve.below import Spare, duplicate, entries, inode, numbers
 from overseer.serve.calls import Calls, _key
@@ -116,6 +119,7 @@ class Served:
         self.poll = select.epoll()
         self.poll.register(self.theirs, select.EPOLLIN | select.EPOLLET)
         (self.key,) = self.connections.look()
+        self.sight = self.connections.see(self.key)
         self.given: list[socket.socket] = []
 
     def __enter__(self) -> Self:
@@ -127,8 +131,12 @@ class Served:
         for sock in (self.client, self.theirs, *self.given):
             sock.close()
 
-    def give(self, sock: socket.socket) -> bool:
-        """Take it."""
+    def part(self, give: Callable[[socket.socket], bool] | None = None) -> None:
+        """Give it away as it was seen before anything came; without `give` it is taken here."""
+        assert self.sight
+        self.connections.part(self.key, self.sight, give or self._take)
+
+    def _take(self, sock: socket.socket) -> bool:
         self.given.append(sock.dup())
         return True
 
@@ -136,9 +144,7 @@ class Served:
 def test_a_connection_is_given_away_from_below_its_server() -> None:
     """Who has the number reads and writes nothing any more, and hears no end; the client notices nothing."""
     with Served() as served:
-        sight = served.connections.see(served.key)
-        assert sight
-        served.connections.part(served.key, sight, served.give)
+        served.part()
         served.client.sendall(b"hello")
         assert served.poll.poll(0) == []
         for use in (lambda: served.theirs.recv(10), lambda: served.theirs.send(b"lost")):
@@ -157,13 +163,11 @@ def test_a_connection_is_given_away_from_below_its_server() -> None:
 def test_one_on_which_something_has_come_meanwhile_is_not_given_away(*, is_read: bool) -> None:
     """It stays where it is, and its server is told of all that comes."""
     with Served() as served:
-        sight = served.connections.see(served.key)
-        assert sight
         served.client.sendall(b"hello")
         assert served.poll.poll(SECONDS)
         if is_read:
             assert served.theirs.recv(10) == b"hello"
-        served.connections.part(served.key, sight, served.give)
+        served.part()
         assert served.given == []
         if not is_read:
             assert served.poll.poll(SECONDS)
@@ -176,9 +180,7 @@ def test_one_on_which_something_has_come_meanwhile_is_not_given_away(*, is_read:
 def test_one_that_nobody_takes_stays_with_its_server() -> None:
     """The next generation may have too much to do at this moment."""
     with Served() as served:
-        sight = served.connections.see(served.key)
-        assert sight
-        served.connections.part(served.key, sight, lambda _: False)
+        served.part(lambda _: False)
         served.client.sendall(b"hello")
         assert served.poll.poll(SECONDS)
         assert served.theirs.recv(10) == b"hello"
@@ -187,11 +189,9 @@ def test_one_that_nobody_takes_stays_with_its_server() -> None:
 def test_one_that_its_client_has_ended_is_not_given_away() -> None:
     """There would be nothing to have; and its server may be ending it in this moment."""
     with Served() as served:
-        sight = served.connections.see(served.key)
-        assert sight
         served.client.shutdown(socket.SHUT_WR)
         assert served.poll.poll(SECONDS)
-        served.connections.part(served.key, sight, served.give)
+        served.part()
         assert served.given == []
 
 

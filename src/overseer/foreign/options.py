@@ -108,13 +108,17 @@ class Options(Config):
         kinds = {addresses.parse(text).kind for text in self.listens_on}
         return self.ready == "accept" and not self.ready_url and CAN_LOOK and not kinds.isdisjoint(_TCP)
 
+    @property
+    def lives(self) -> float:
+        """Seconds of life that count as ready, where they do; endless if they never shall."""
+        return inf if self.ready_after is None else self.ready_after
+
     def settings(self) -> Settings:
         """Return what the master has to know."""
         settings = super().settings()
         policy = settings.policy
         unasked = not (self.knocks or self.ready_url) and self.ready != "notify"
-        lives = self.ready_after if unasked and self.ready_after is not None else inf
-        policy = replace(policy, ready_after=lives)
+        policy = replace(policy, ready_after=self.lives if unasked else inf)
         foreign = Foreign(
             runs=True,
             drain_signal=self.drain_signal,

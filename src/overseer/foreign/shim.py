@@ -94,8 +94,7 @@ def _prepare(
         if url:
             probe.start(url, address, options.ready_timeout)
         elif options.knocks:
-            lives = inf if options.ready_after is None else options.ready_after
-            probe.start(knock, address, options.ready_timeout, alive=lives)
+            probe.start(knock, address, options.ready_timeout, alive=options.lives)
     elif url:
         raise ConfigError("ready_url", "cannot be asked here: this system has no abstract Unix sockets")
     if options.watchdog < inf:

@@ -20,12 +20,12 @@ import resource
 import socket
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_FDS = "/proc/self/fd"
+FDS = "/proc/self/fd"
 _LIBC = ctypes.PyDLL(None, use_errno=True)
 _ADD, _DEL = 1, 2
 _TOLD = rb"^tfd: +%d events: +([0-9a-f]+) data: +([0-9a-f]+)"
@@ -72,7 +72,7 @@ class Entry:
 def numbers() -> list[int]:
     """Return all descriptors of this process; and those that are free, where it takes one more to know."""
     try:
-        return [int(entry) for entry in os.listdir(_FDS)]
+        return [int(entry) for entry in os.listdir(FDS)]
     except OSError as error:
         if error.errno != errno.EMFILE:
             raise
@@ -110,7 +110,7 @@ def _entries(number: int, watchers: Iterable[int]) -> Iterator[Entry]:
 
 def _is_instance(number: int) -> bool:
     try:
-        return os.readlink(f"{_FDS}/{number}") == "anon_inode:[eventpoll]"
+        return os.readlink(f"{FDS}/{number}") == "anon_inode:[eventpoll]"
     except OSError:  # closed meanwhile
         return False
 
@@ -139,6 +139,11 @@ def place(sock: socket.socket) -> str:
     """Return where a socket is bound: its port, or the name of a Unix socket."""
     name = sock.getsockname()
     return str(name[1]) if isinstance(name, tuple) else os.fsdecode(name)
+
+
+def client(address: Any) -> tuple[str, str]:
+    """Return an address of TCP as a server tells it to its application: host, without a zone, and port."""
+    return (address[0].partition("%")[0], str(address[1]))
 
 
 def exchange(file: int, found: Iterable[Entry]) -> bool:

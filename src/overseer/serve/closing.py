@@ -52,8 +52,8 @@ class Closing:
         self._patience = PATIENCE if patience is None else patience
         self._open: dict[asyncio.BaseProtocol, tuple[Any, Any, Taken | None, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.options: dict[str, Any] = {"ssl_shutdown_timeout": _NEVER} if tls else {}
-        """What a server of asyncio is made with, beside its `ssl`."""
+        self.options: dict[str, Any] = {"ssl": tls, "ssl_shutdown_timeout": _NEVER} if tls else {}
+        """What a server of asyncio is made with; nothing without TLS."""
 
     def watch(self, protocol: asyncio.BaseProtocol, transport: Any) -> None:
         """Look after a connection that has been made."""

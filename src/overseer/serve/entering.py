@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from overseer.serve.below import duplicate, entries, exchange, inode, numbers, place
+from overseer.serve.below import client, duplicate, entries, exchange, inode, numbers, place
 from overseer.serve.silence import is_silent
 
 if TYPE_CHECKING:
@@ -153,11 +153,11 @@ class Entering:
 
     def _change_places(self, sock: socket.socket, name: Any, found: list[Entry], door: Door) -> bool:
         try:
-            client = sock.getpeername()
+            real = sock.getpeername()
             sock.setblocking(False)
             if door.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._calls.rename(_name(name), _name(client))
+                self._calls.rename(client(name), client(real))
         except OSError:
             return True  # it has gone
         return exchange(sock.fileno(), found)
@@ -199,7 +199,3 @@ def _find(names: list[Any], before: set[int | None], found: dict[Any, list[Entry
                 if name in names and name not in found and (waits := entries(number)):
                     found[name] = waits
     return found
-
-
-def _name(address: tuple[str, int]) -> tuple[str, str]:
-    return (address[0].partition("%")[0], str(address[1]))

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import math
 import os
 import select
 import socket
 import struct
-import termios
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from overseer.serve.below import blank, duplicate, entries, inode, numbers, place, put
+from overseer.serve.below import FDS, blank, client, duplicate, entries, inode, numbers, place, put
+from overseer.serve.closing import is_taken
 from overseer.serve.silence import is_silent
 
 if TYPE_CHECKING:
@@ -30,16 +29,14 @@ if TYPE_CHECKING:
 
     Key = tuple[str, str, str]
 
-_FDS = "/proc/self/fd"
 _INFO = 136
 """Bytes of the kernel's tcp_info that are wanted: up to tcpi_bytes_received."""
-_NOTHING = struct.pack("i", 0)
 _ESTABLISHED = 1
 
 
 def can_look() -> bool:
     """Whether this system shows a process its own descriptors."""
-    return hasattr(select, "epoll") and os.path.isdir(_FDS)
+    return hasattr(select, "epoll") and os.path.isdir(FDS)
 
 
 class Door:
@@ -101,7 +98,8 @@ class Door:
         self._nobodys.close()
 
     def _all(self) -> list[int]:
-        return [number for number in numbers() if inode(number) == inode(self._below.fileno())]
+        mine = inode(self._below.fileno())
+        return [number for number in numbers() if inode(number) == mine]
 
     def _change(self, listener: socket.socket, *, watched: bool) -> None:
         for entry in self._entries:  # copies of an instance tell of the same one: the second time it is none
@@ -197,10 +195,10 @@ class Connections:
                 return None
             if sock.family == socket.AF_UNIX:
                 return (where, "", str(os.fstat(sock.fileno()).st_ino))
-            host, port = sock.getpeername()[:2]
+            peer = sock.getpeername()
         except OSError:  # it has ended
             return None
-        return (where, host.partition("%")[0], str(port))
+        return (where, *client(peer))
 
     @contextlib.contextmanager
     def open(self, key: Key) -> Iterator[socket.socket | None]:
@@ -273,7 +271,7 @@ class Connections:
 
 
 def _sight(sock: socket.socket) -> Sight:
-    unsent = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, _NOTHING) != _NOTHING
+    unsent = not is_taken(sock)
     unread = not is_silent(sock)
     if sock.family == socket.AF_UNIX:
         return Sight(received=0, quiet=math.inf, heard=False, unread=unread, unsent=unsent)

@@ -126,9 +126,8 @@ class _Serving:
             await self._runner.setup()
             loop = asyncio.get_running_loop()
             self._closing = Closing(ssl_context)
-            tls = {"ssl": ssl_context, **self._closing.options}
             servers = [
-                await loop.create_server(self._make_handler, sock=sock, **tls)
+                await loop.create_server(self._make_handler, sock=sock, **self._closing.options)
                 for sock in self._state.listeners
             ]
             handing = Handing(self._state, into(loop, self._make_handler))

@@ -195,6 +195,7 @@ class _Serving:
             for server in servers:
                 server.stop()
         await self._let_granian_finish(running)
+        self._connections.close()
 
     def _take_away(self) -> None:
         for door in self._doors:

@@ -54,8 +54,7 @@ async def run(server: Server, state: State, *, linger: float, ssl_context: ssl.S
         open_ones.add(connection)  # from here on, and not only when it has shaken hands
         return connection
 
-    tls = {"ssl": ssl_context, **closing.options}
-    servers = [await loop.create_server(make, sock=sock, **tls) for sock in state.listeners]
+    servers = [await loop.create_server(make, sock=sock, **closing.options) for sock in state.listeners]
     ready(state)
     await state.draining
     stop_accepting(servers)

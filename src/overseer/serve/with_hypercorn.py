@@ -139,9 +139,10 @@ class _Serving:
             life.result()
         tls = self._config.create_ssl_context()
         self._closing = Closing(tls)
-        over_tls = {"ssl": tls, **self._closing.options}
-        if tls:
-            over_tls["ssl_handshake_timeout"] = self._config.ssl_handshake_timeout
+        over_tls: dict[str, Any] = (
+            {"ssl_handshake_timeout": self._config.ssl_handshake_timeout} if tls else {}
+        )
+        over_tls |= self._closing.options
         servers = []
         for sock in self._state.listeners:
             if sock.type == socket.SOCK_DGRAM:

@@ -87,10 +87,9 @@ class _Server(uvicorn.Server):
         )
         await super().startup([])
         loop = asyncio.get_running_loop()
-        tls = {"ssl": self.config.ssl, **self._closing.options}
         for sock in (self.started and sockets) or ():  # uvicorn has no option for when TLS is cut
-            make = loop.create_server(self._make, sock=sock, backlog=self.config.backlog, **tls)
-            self.servers.append(await make)
+            options = {"backlog": self.config.backlog, **self._closing.options}
+            self.servers.append(await loop.create_server(self._make, sock=sock, **options))
         self._handing = Handing(self._state, into(loop, self._make))
 
         def leave() -> None:
