@@ -89,10 +89,11 @@ class Talk(Link):
             if now > self._deadline:
                 self._setting.ledger.connections["left open by the server"] += 1
                 self._over()
-        elif self._state == "opening" and now > self._since + timeout:
-            self.unmade(Outcome.TIMEOUT, f"no WebSocket in {timeout:g} s")
-        elif self._messages and now > min(message.due for message in self._messages) + timeout:
-            self.unmade(Outcome.TIMEOUT, f"no echo in {timeout:g} s")
+            return
+        opening = self._state == "opening"
+        dues = [message.due for message in self._messages]
+        if now > min([*dues, self._since] if opening else dues, default=now) + timeout:
+            self.unmade(Outcome.TIMEOUT, f"no {'WebSocket' if opening else 'echo'} in {timeout:g} s")
 
     def close(self) -> None:
         """Say goodbye, without waiting for the answer: the run is over."""

@@ -246,6 +246,27 @@ def test_an_opening_that_is_not_answered_in_time_has_failed(serve: Callable[...,
     assert detail(report) == "no WebSocket in 0.3 s"
 
 
+def test_who_comes_back_and_is_not_answered_misses_the_websocket_and_not_an_echo(
+    serve: Callable[..., Server],
+) -> None:
+    """The message that is sent again is overdue before the opening is."""
+    visits: list[Visit] = []
+
+    def behave(visit: Visit) -> None:
+        visits.append(visit)
+        if len(visits) == 1:
+            talk = Talker(visit).open()
+            assert talk.message() is not None
+            visit.server.ended.wait(0.15)
+            talk.end(1012)
+        visit.server.ended.wait()
+
+    report = put(serve(behave).target, talk(rate=10, connections=1), timeout=0.3)
+    only(report, Outcome.TIMEOUT)
+    assert report.apart["websocket"]["sent again"] >= 1
+    assert detail(report) == "no WebSocket in 0.3 s"
+
+
 def test_another_message_than_the_one_sent_is_malformed(serve: Callable[..., Server]) -> None:
     """So is one that nobody asked for."""
 
