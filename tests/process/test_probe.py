@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def test_who_answers_one_client_at_a_time_is_not_kept_waiting(monkeypatch: pytes
         subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as somebody,
     ):  # by whom nothing is accepted
         asked = Asked(f"tcp://127.0.0.1:{listener.getsockname()[1]}", somebody.pid)
-        asked.probe._knocks = 3
+        asked.probe._now = replace(asked.probe._now, knocks=3)
         ask = threading.Thread(target=lambda: judged.append(asked.probe._answers()), daemon=True)
         ask.start()
         listener.settimeout(20)
@@ -74,7 +75,7 @@ def test_who_answers_one_client_at_a_time_is_not_kept_waiting(monkeypatch: pytes
         until(lambda: judged, "the try is over")
         somebody.kill()
     assert judged == [0]
-    assert asked.probe._knocks == 4  # the one before is quick: next time there is one more
+    assert asked.probe._now.knocks == 4  # the one before is quick: next time there is one more
 
 
 def test_it_is_the_master_that_knows_for_how_long() -> None:

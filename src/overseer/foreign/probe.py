@@ -14,7 +14,6 @@ program.
 
 from __future__ import annotations
 
-import errno
 import http.client
 import os
 import select
@@ -22,12 +21,13 @@ import socket
 import sys
 import time
 from contextlib import ExitStack, suppress
-from math import inf
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from overseer import notify
+from overseer.foreign import inquiry
 from overseer.foreign.acceptor import CAN_LOOK, hides, is_below, peer_of
+from overseer.foreign.inquiry import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,20 +35,11 @@ if TYPE_CHECKING:
 _SOONEST, _LATEST = 0.02, 0.5
 """Seconds between two tries, longer each time; the master is not asked more often than the latter."""
 
-_BAD = 400
-"""The least status that is no good answer."""
-
 _GLANCE = 0.002
 """Seconds until the first second look at who has accepted, longer each time."""
 
-_MOST_KNOCKS = 8
-"""Connections of one try."""
-
 _PATIENCE = 5.0
 """Seconds for one answer, and for somebody to accept; and until it is told what is waited for."""
-
-_FORBIDDEN = {errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
-"""What is said of a knock where walls do not let us, or not see who accepts; or where there is no way."""
 
 
 def place_of(socks: Sequence[socket.socket]) -> str:
@@ -89,21 +80,15 @@ def start(url: str, address: str, timeout: float, *, alive: float | None = None)
 
 
 class _Probe:
-    """One program, which is asked until it is ready."""
+    """One program, which is asked until it is ready: does what its inquiry says."""
 
     def __init__(
         self, url: str, program: int, mail: socket.socket, timeout: float, alive: float | None = None
     ) -> None:
-        self._url = url
+        self._now = inquiry.begin(url, patience=min(_PATIENCE, timeout / 2), alive=alive)
         self._program = program
         self._mail = mail
         self._begun = time.monotonic()
-        self._patience = min(_PATIENCE, timeout / 2)
-        self._alive = alive
-        self._told = 0
-        self._knocks = 1
-        self._gone = self._seen = False  # a knock, and who has accepted it
-        self._wanted = True
         self._next = self._begun  # when the master is asked
         mail.settimeout(_LATEST)
 
@@ -123,71 +108,47 @@ class _Probe:
     def _age(self) -> float:
         return time.monotonic() - self._begun
 
+    def _hear(self, fact: inquiry.Fact) -> None:
+        self._now, line = inquiry.hear(self._now, fact, self._age)
+        if line:
+            _say(line)
+
     def _is_wanted(self) -> bool:
         """Whether the program is there, and the master still waits for it."""
         if CAN_LOOK and not os.path.exists(f"/proc/{self._program}"):
-            return False
-        if self._wanted and time.monotonic() >= self._next:
+            self._hear(inquiry.Left())
+        elif not self._now.ends and time.monotonic() >= self._next:
             self._next = time.monotonic() + _LATEST
             try:
                 self._mail.send(notify.write({notify.PROBE: "1"}))
-                self._wanted = not notify.parse(self._mail.recv(notify.MOST)).ready
+                self._hear(inquiry.Word(notify.parse(self._mail.recv(notify.MOST)).ready))
             except TimeoutError:
                 pass  # the master has other things to do
             except OSError:  # it has gone, or has seen the program's end
-                self._wanted = False
-            else:
-                self._remind()
-        return self._wanted
-
-    def _remind(self) -> None:
-        asks = self._wanted and self._url and self._alive is not None and (self._seen or not self._gone)
-        if asks and not self._told and self._age > self._patience:
-            self._told = 1
-            _say(
-                f"the program has accepted nothing at {self._url}, its first address of TCP, and is ready "
-                "when it does; --ready-url asks at another, and --ready alive asks nothing"
-            )
+                self._hear(inquiry.Left())
+        return not self._now.ends
 
     def _is_ready(self) -> bool:
-        if not self._url:
-            return self._alive is not None and self._age >= self._alive
-        status = 0
-        try:
-            status = self._answers()
-        except (OSError, http.client.HTTPException) as error:
-            said = getattr(error, "errno", None)
-            if said in _FORBIDDEN or (said == errno.ECONNREFUSED and self._alive is not None):
-                self._cannot_ask(error)  # refused where it listens: this is another network (PrivateNetwork=)
-        if status >= _BAD and status != self._told:
-            self._told = status
-            _say(f"{self._url} answers with status {status}, which is not ready")
-        return 0 < status < _BAD
-
-    def _cannot_ask(self, error: Exception) -> None:
-        if self._alive is not None:
-            lives = f"it has been alive for {self._alive:g} s" if self._alive < inf else "it says READY=1"
-            _say(
-                f"knocking at {self._url} tells nothing here ({error}): the program is ready when {lives}",
-                warning=True,
-            )
-            self._url = ""
-        elif not self._told:
-            self._told = 1
-            _say(
-                f"{self._url} cannot be asked here ({error}), and the program is ready when it answers",
-                warning=True,
-            )
+        self._hear(inquiry.Lived())
+        if self._now.phase is Phase.ASKS:
+            try:
+                status = self._answers()
+            except (OSError, http.client.HTTPException) as error:
+                self._hear(inquiry.Failed(getattr(error, "errno", None), str(error)))
+            else:
+                if status:
+                    self._hear(inquiry.Answered(status))
+        return self._now.phase is Phase.READY
 
     def _answers(self) -> int:
         """Return the status with which the program answers; 0 where nobody does, or another generation."""
-        parts = urlsplit(self._url)
+        parts = urlsplit(self._now.url)
         assert parts.hostname
         place = (parts.hostname, parts.port or 80)
         with ExitStack() as stack:
             socks = [
                 stack.enter_context(socket.create_connection(place, timeout=_PATIENCE))
-                for _ in range(self._knocks)
+                for _ in range(self._now.knocks)
             ]
             sock = self._choose(socks)
             for other in socks:
@@ -215,23 +176,18 @@ class _Probe:
                 inode, user = peer_of(sock)
                 if inode and is_below(inode, self._program):
                     return sock
-                self._seen = self._seen or bool(inode)
                 if inode or over:
+                    self._hear(inquiry.Lost(seen=bool(inode)))
                     others.add(user if inode else -1)
-                    self._gone = True
                     waiting.remove(sock)
                     sock.close()
             time.sleep(wait)
             wait = min(max(_SOONEST, self._age / 100), wait * 1.5)
         if others:
-            self._knocks = min(_MOST_KNOCKS, self._knocks + 1)
-            if hides(self._program, others):
-                raise PermissionError(errno.EACCES, "who accepts may not be seen, for want of CAP_SYS_PTRACE")
-            if not self._seen and self._age > self._patience:
-                raise PermissionError(errno.EACCES, "each connection is closed before it is seen who has it")
+            self._hear(inquiry.Missed(hides(self._program, others)))
         return None
 
 
-def _say(text: str, *, warning: bool = False) -> None:
-    sys.stderr.write(f"overseer: {'warning: ' if warning else ''}{text}\n")
+def _say(line: str, *, warning: bool = False) -> None:
+    sys.stderr.write(f"overseer: {'warning: ' if warning else ''}{line}\n")
     sys.stderr.flush()
