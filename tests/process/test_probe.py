@@ -92,6 +92,14 @@ def test_it_is_the_master_that_knows_for_how_long() -> None:
     assert not Asked("tcp://127.0.0.1:1", done.pid).probe._is_wanted()
 
 
+def test_the_last_word_of_the_master_counts() -> None:
+    """One that was busy has not answered in time, and then answers all that it was asked."""
+    asked = Asked("tcp://127.0.0.1:1")
+    for late in ("READY=0", "READY=0"):
+        asked.master.send(late.encode())
+    assert not asked.is_wanted("READY=1")
+
+
 def test_a_bad_answer_of_the_new_generation_is_told(service: Callable[..., Service]) -> None:
     """Once, with its status: else nobody knew why the generation does not get ready."""
     command = ["-m", "overseer", "run", "--address", "127.0.0.1:0", "--ready-url", "http://127.0.0.1:{port}/"]

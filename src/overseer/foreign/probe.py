@@ -121,12 +121,19 @@ class _Probe:
             self._next = time.monotonic() + _LATEST
             try:
                 self._mail.send(notify.write({notify.PROBE: "1"}))
-                self._hear(inquiry.Word(notify.parse(self._mail.recv(notify.MOST)).ready))
+                self._hear(inquiry.Word(self._word().ready))
             except TimeoutError:
                 pass  # the master has other things to do
             except OSError:  # it has gone, or has seen the program's end
                 self._hear(inquiry.Left())
         return not self._now.ends
+
+    def _word(self) -> notify.Notice:
+        """Return the last word of the master's: those before it are late answers."""
+        said = self._mail.recv(notify.MOST)
+        while select.select([self._mail], [], [], 0)[0]:
+            said = self._mail.recv(notify.MOST)
+        return notify.parse(said)
 
     def _is_ready(self) -> bool:
         self._hear(inquiry.Lived())
