@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from overseer.foreign import acceptor, probe
+from overseer.foreign.inquiry import Taken
 from tests.process.foreigners import foreign
 from tests.process.service import until
 
@@ -76,6 +77,26 @@ def test_who_answers_one_client_at_a_time_is_not_kept_waiting(monkeypatch: pytes
         somebody.kill()
     assert judged == [0]
     assert asked.probe._now.knocks == 4  # the one before is quick: next time there is one more
+
+
+def test_what_is_closed_while_it_is_looked_for_was_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for somebody else's: who accepts and closes at once may be the program itself."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked = Asked(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+        accepted = list[socket.socket]()
+
+        def look(inode: str, _: int) -> bool:
+            until(lambda: accepted, "it is accepted")
+            assert inode == str(os.fstat(accepted[0].fileno()).st_ino)
+            accepted[0].close()
+            return False
+
+        monkeypatch.setattr(probe, "is_below", look)
+        ask = threading.Thread(target=asked.probe._answers, daemon=True)
+        ask.start()
+        accepted.append(listener.accept()[0])
+        ask.join(20)
+    assert asked.probe._now.taken is Taken.UNSEEN
 
 
 def test_it_is_the_master_that_knows_for_how_long() -> None:

@@ -184,7 +184,8 @@ class _Probe:
                 if inode and is_below(inode, self._program):
                     return sock
                 if inode or over:
-                    self._hear(inquiry.Lost(seen=bool(inode)))
+                    seen = bool(inode) and peer_of(sock)[0] == inode  # not closed while it was looked for
+                    self._hear(inquiry.Lost(seen))
                     others.add(user if inode else -1)
                     waiting.remove(sock)
                     sock.close()
