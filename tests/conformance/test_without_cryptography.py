@@ -48,6 +48,7 @@ def look(folder: Path, repository: Repository) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.long
 def test_ed25519_needs_nothing(repository: Repository, tmp_path: Path) -> None:
     """It is verified in Python alone; a wrong signature is seen."""
     done = look(tmp_path, repository)

@@ -87,9 +87,7 @@ def test_a_hello_that_cannot_be_meant_is_a_failed_start(service: Callable[..., S
     assert "Traceback" not in app.log
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(3), *(pytest.param(s, marks=pytest.mark.long) for s in range(3, 40))]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.long) for s in range(1, 40))])
 def test_words_bent_by_chance_do_no_harm(service: Callable[..., Service], seed: int) -> None:
     """Real words with bytes changed, cut out and doubled, in any order, before and after the hello."""
     app = service().serves()
@@ -207,9 +205,7 @@ WISHES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(3), *(pytest.param(s, marks=pytest.mark.long) for s in range(3, 40))]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.long) for s in range(1, 40))])
 def test_wishes_bent_by_chance_do_no_harm(service: Callable[..., Service], seed: int) -> None:
     """Real requests with bytes changed, cut out and doubled, descriptors with them, and no end of them."""
     app = service().serves()

@@ -183,7 +183,7 @@ def none_is_lost(app: Service, clients: Clients) -> None:
     "source",
     [
         pytest.param(ASGI, marks=pytest.mark.long),
-        UVLOOP,
+        pytest.param(UVLOOP, marks=pytest.mark.long),
         STANDARD,
         pytest.param(KEPT, marks=pytest.mark.long),
     ],
