@@ -379,12 +379,13 @@ class Talk:
 
     def is_last(self, request: bytes) -> bool:
         """Tell of a request whose answer begins; return whether it would end the connection."""
-        return not self.calls._has_more(self.scope(request))
+        scope = self.scope(request)
+        return not self.calls._has_more(scope)
 
     def answer(self, request: bytes) -> None:
         """Tell that a request has been answered."""
         scope = self.scope(request)
-        self.calls._note(_key(scope), scope)
+        self.calls._count(_key(scope), scope, self.calls._counting.end)
 
     def scope(self, request: bytes) -> dict[str, Any]:
         """Return what a server makes of a request."""

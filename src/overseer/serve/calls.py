@@ -13,24 +13,23 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from overseer.serve.counting import Counting, size_of
+from overseer.serve.remembered import Remembered
 from overseer.serve.streams import Leaving
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from overseer.serve.outside import Connections, Key, Sight
     from overseer.serve.streams import Message, Receive, Send
 
     Scope = MutableMapping[str, Any]
+    Client = tuple[str, str]
 
 QUIET = 0.5
 """Seconds without a byte after which nothing is on its way within the server."""
 _AFTERWARDS = 10.0
 """Seconds that the client of a WebSocket has for its own last word."""
-_LEAST = 18
-"""Bytes of the shortest request: `GET / HTTP/1.0` and two ends of lines."""
-_MANY = 1000
-"""Connections of which something is remembered before those that have ended are forgotten."""
 
 
 class Calls:
@@ -45,21 +44,19 @@ class Calls:
         self._kinds: Counter[str] = Counter()
         self._ends: dict[asyncio.Task[None], Key] = {}
         self._last_unix = 0.0
-        self._twos: set[Key] = set()
-        self._many = self._many_names = _MANY
+        self._twos: Remembered[Key, Key] = Remembered(connections.look)
+        self._names: Remembered[Client, Client] = Remembered(self._clients)
         self._told: set[Key] = set()
-        self._read: dict[Key, int] = {}
-        self._seen: dict[Key, int] = {}
-        self._names: dict[tuple[str, str], tuple[str, str]] = {}
+        self._counting = Counting()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be the application."""
-        scope["client"] = self._names.get(scope["client"], scope["client"])
+        scope["client"] = self._names.get(scope["client"]) or scope["client"]
         key, kind = _key(scope), "websocket" if scope["type"] == "websocket" else scope["http_version"]
         if kind == "2":
-            self._remember_two(key)
+            self._twos.add(key, key)
         else:
-            self._twos.discard(key)  # the client has used its port again
+            self._twos.forget(key)  # the client has used its port again
         scope["state"] = self._state.copy()
         accepted = False
 
@@ -73,7 +70,7 @@ class Calls:
                 await self._close(key, message, send)
             else:
                 if message["type"] == "http.response.body" and not message.get("more_body"):
-                    self._note(key, scope)
+                    self._count(key, scope, self._counting.end)
                 await send(message)
 
         self._running[key] += 1
@@ -88,13 +85,12 @@ class Calls:
             if not key[1]:
                 self._last_unix = time.monotonic()
 
-    def rename(self, client: tuple[str, str], real: tuple[str, str]) -> None:
+    def rename(self, client: Client, real: Client) -> None:
         """Know a client, of whom the server thinks that it comes from elsewhere, by its own address."""
-        if len(self._names) >= self._many_names:
-            here = {key[1:] for key in self._connections.look()}
-            self._names = {name: found for name, found in self._names.items() if found in here}
-            self._many_names = max(_MANY, 2 * len(self._names))
-        self._names[client] = real
+        self._names.add(client, real)
+
+    def _clients(self) -> set[Client]:
+        return {(host, port) for _, host, port in self._connections.look()}
 
     async def leave(self) -> None:
         """Begin to have connections ended by their next answers; who has a call meanwhile is attended to."""
@@ -103,7 +99,7 @@ class Calls:
             await asyncio.sleep(0)
             sight = self._connections.see(key)
             if sight and not self.is_running(key) and (not sight.received or _rests(sight)):
-                self._read[key] = sight.received
+                self._counting.rest(key, sight.received)
 
     def is_running(self, key: Key) -> bool:
         """Whether a connection has a call, or the last word of its WebSocket is awaited.
@@ -137,12 +133,6 @@ class Calls:
         """Whether there are WebSockets."""
         return bool(self._ends or self._kinds["websocket"])
 
-    def _remember_two(self, key: Key) -> None:
-        self._twos.add(key)
-        if len(self._twos) > self._many:
-            self._twos &= self._connections.look() | {key}
-            self._many = max(_MANY, 2 * len(self._twos))
-
     def _has_more(self, scope: Scope) -> bool:
         """Whether another request may have come behind this one, so that its answer is not the last one.
 
@@ -152,28 +142,19 @@ class Calls:
         """
         if scope["http_version"] == "2":
             return True  # which has other words for that
-        key, size = _key(scope), _size(scope)
+        key, size = _key(scope), size_of(scope)
         sight = self._connections.see(key) if size and key[1] else None
-        if sight and size and not self._is_last(key, sight.received, size):
+        if sight and not self._counting.is_last(key, sight.received, size):
             return True
         self._told.add(key)
         return False
 
-    def _is_last(self, key: Key, received: int, size: int) -> bool:
-        before = self._read.get(key)
-        if before is None and received > self._seen.get(key, received):
-            before = self._seen[key]  # all of them were answered before this one came
-        if before is None:
-            return received - size < _LEAST  # there never was another one
-        self._read[key] = before + size
-        return received - before - size < _LEAST
-
-    def _note(self, key: Key, scope: Scope) -> None:
-        """See how much has come before the client has its answer."""
+    def _count(self, key: Key, scope: Scope, hear: Callable[[Key, int], None]) -> None:
+        """Have it heard how much has come by now."""
         if scope["http_version"] != "2" and key[1] and key not in self._told:
             sight = self._connections.see(key)
             if sight:
-                self._seen[key] = sight.received
+                hear(key, sight.received)
 
     async def _close(self, key: Key, message: Message, send: Send) -> None:
         """Close a WebSocket, and read to the end what its client still says (RFC 6455, 7.1.1).
@@ -211,19 +192,3 @@ def _rests(sight: Sight) -> bool:
 def _key(scope: Scope) -> Key:
     host, port = scope["client"]
     return (str(scope["server"][1]), host, str(port))
-
-
-def _size(scope: Scope) -> int:
-    """Return how many bytes a request has, spelled as clients do; 0 where that cannot be said."""
-    if scope["scheme"] == "https":
-        return 0
-    size = len(scope["method"]) + len(scope["raw_path"]) + len("  HTTP/1.1\r\n\r\n")
-    if scope["query_string"]:
-        size += 1 + len(scope["query_string"])
-    for name, value in scope["headers"]:
-        if name == b"transfer-encoding":
-            return 0
-        size += len(name) + len(value) + len(": \r\n")
-        if name == b"content-length":
-            size += int(value)
-    return size
