@@ -380,6 +380,7 @@ class Talk:
     def is_last(self, request: bytes) -> bool:
         """Tell of a request whose answer begins; return whether it would end the connection."""
         scope = self.scope(request)
+        self.calls._count(_key(scope), scope, self.calls._counting.begin)
         return not self.calls._has_more(scope)
 
     def answer(self, request: bytes) -> None:

@@ -57,6 +57,8 @@ class Calls:
             self._twos.add(key, key)
         else:
             self._twos.forget(key)  # the client has used its port again
+        if self._leaving.drains.is_set():
+            self._count(key, scope, self._counting.begin)
         scope["state"] = self._state.copy()
         accepted = False
 

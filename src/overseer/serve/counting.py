@@ -31,6 +31,11 @@ class Counting:
         """Know that nothing is under way on a connection."""
         self._read[key] = received
 
+    def begin(self, key: Key, received: int) -> None:
+        """Hear that a request has begun. If nothing had come for it, it came before the last answer went."""
+        if received <= self._seen.get(key, -1):
+            del self._seen[key]
+
     def end(self, key: Key, received: int) -> None:
         """Hear that a request is about to have all of its answer."""
         self._seen[key] = received
