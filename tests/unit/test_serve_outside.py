@@ -8,6 +8,7 @@ import os
 import resource
 import select
 import socket
+import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -242,6 +243,7 @@ def test_a_request_does_not_wait_behind_connections_that_rest() -> None:
         assert door.is_watched()
         own = inode(door.number)
         entering = Entering([door], Calls(None, Connections([listener]), spread=0, state={}))
+        entering._thread = threading.Thread(target=entering._run, daemon=True)  # not before all are there
         for number in range(4):
             client = stack.enter_context(knock(listener))
             accepted, _ = listener.accept()
@@ -249,10 +251,8 @@ def test_a_request_does_not_wait_behind_connections_that_rest() -> None:
                 client.sendall(b"hello")
                 assert select.select([accepted], [], [], SECONDS)[0]
             entering.take(accepted)
-        meanwhile = {own, inode(door.number)}
-        until(
-            lambda: inode(door.number) not in meanwhile, "the server is led to another listener, for all four"
-        )
+        entering._thread.start()
+        until(lambda: inode(door.number) != own, "the server is led to another listener")
         assert poll.poll(SECONDS)
         found = stack.enter_context(theirs.accept()[0])
         found.setblocking(False)
@@ -260,6 +260,7 @@ def test_a_request_does_not_wait_behind_connections_that_rest() -> None:
         until(lambda: found.fileno() in dict(poll.poll(SECONDS)), "something can be read")
         assert found.recv(10) == b"hello"
         door.take_away()
+        until(lambda: len(entering._late) == 3, "the others are left alone, and the numbers of the next test")
 
 
 def test_connections_are_seen(listener: socket.socket) -> None:
