@@ -149,6 +149,9 @@ def launch(config: Config, this: Command | None = None, read: Sequence[str] = ()
     try:
         become_master(config, this, bound, control)
     except OSError as error:
+        if control:
+            sockets.unlink_if_ours(control)  # nobody will answer there
+            control.close()
         for sock in bound.sockets:
             sock.close()
         raise NotSupportedError(f"the master cannot be started: {error}") from error

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.process.operators import overseer
+from tests.process.releases import PROGRAM, Upgrading
 from tests.process.service import DEADLINE, until
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ if __name__ == "__main__":
     RUN
 """
 """A server that answers a line with that line."""
+
+SMALL = ("prlimit", "--fsize=800:", "--")
+"""Files of 800 bytes at most: enough to complain, and too little for what a master has to know."""
 
 MORE = 'overseer.run(program, address="127.0.0.1:0", MORE)'
 
@@ -250,3 +255,25 @@ def test_closed_standard_descriptors_are_no_sockets(service: Callable[..., Servi
     assert links == ["/dev/null"] * 3
     app.signal(signal.SIGUSR2)
     app.serves(2).answers(2)
+
+
+def test_a_disk_without_room_for_the_store_costs_upgrades_and_no_restart(tmp_path: Path) -> None:
+    """The service is under a master all the same, and who asks for an upgrade is told why there is none."""
+    padded = PROGRAM + "#" * 100_000  # more than any file of it may have
+    with Upgrading(tmp_path, program=padded, prefix=("prlimit", "--fsize=65536:", "--")) as app:
+        app.serves()
+        assert re.search(r"cannot be used: .*File too large; restarts work, upgrades are off", app.log)
+        assert app.restart() == 2
+        off = "upgrades are off since this service was started; overseer doctor says why"
+        assert overseer(app, "upgrade", status=1) == f"no updater runs: {off}\n"
+        assert off in overseer(app, "history", status=1)
+
+
+def test_a_program_that_cannot_have_its_master_leaves_no_socket_for_operators(
+    service: Callable[..., Service],
+) -> None:
+    """Nobody would answer there: what a master is told did not fit on the disk, say."""
+    app = service(APP.replace("RUN", "overseer.run(program, **OPTIONS)"), prefix=SMALL)
+    until(lambda: "enabled False" in app.out, "it serves without a master")
+    assert "the master cannot be started" in app.log
+    assert list(app.run_folder.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,7 +75,8 @@ def test_a_restart_tells_how_it_ended(service: Callable[..., Service]) -> None:
     app.write("raise SystemExit(7)")
     assert "exit status 7" in overseer(app, "restart", status=1)
     assert app.status()["generations"][0]["number"] == 2
-    assert "no updater runs" in overseer(app, "upgrade", "--now", status=1)
+    assert "no updater runs: the program has no fetcher" in overseer(app, "upgrade", "--now", status=1)
+    assert "it has no fetcher" in overseer(app, "history", status=1)
 
 
 def test_an_upgrade_can_be_had_now_and_taken_back(upgrading: Callable[..., Upgrading]) -> None:
@@ -107,3 +109,54 @@ def test_what_is_on_probation_is_taken_back_at_once(upgrading: Callable[..., Upg
     until(lambda: app.build() == "1", "build 1 answers again")
     until(lambda: second in app.ledger["held"], "the ledger holds it")
     assert "nothing newer" in overseer(app, "upgrade")
+
+
+def test_what_cannot_be_written_down_is_not_done_and_that_is_said(
+    upgrading: Callable[..., Upgrading],
+) -> None:
+    """A disk that is full, seen by its operator: which one, and that all is as before."""
+    app = upgrading()
+    updater = app.status()["updater"]
+    _, hard = resource.prlimit(updater, resource.RLIMIT_FSIZE)
+    resource.prlimit(updater, resource.RLIMIT_FSIZE, (0, hard))
+    said = overseer(app, "pin", status=1)
+    assert said == f"nothing is changed: {app.store} cannot be written: File too large\n"
+    assert app.ledger["pin"] is None
+
+
+def test_the_current_release_is_left_rather_than_held(upgrading: Callable[..., Upgrading]) -> None:
+    """Who wants to hold it is told the word for what he means."""
+    app = upgrading()
+    said = overseer(app, "hold", app.public[:12], status=1)
+    assert said.endswith("is the current one, which cannot be held; a rollback leaves it\n")
+
+
+def test_what_a_release_has_printed_is_shown_in_one_line(upgrading: Callable[..., Upgrading]) -> None:
+    """In the status and in the history as in the log."""
+    app = upgrading()
+    app.offer_bytes(b"print('hello')\nprint('world')\n")
+    overseer(app, "upgrade", status=1)
+    for words in (("status",), ("history",), ("events",)):
+        assert "it printed: | hello | world" in overseer(app, *words)
+
+
+def test_who_changes_the_program_by_hand_is_told_that_a_restart_does_not_take_it(
+    upgrading: Callable[..., Upgrading],
+) -> None:
+    """What runs is the copy in the store: said at the change and after each restart, not of equal bytes."""
+    app = upgrading()
+    first, source = app.public, app.app.read_text()
+    told = (
+        rf"warning: updater: {app.app} was changed by hand: a restart starts release {first[:12]} as before"
+    )
+    app.write(app.source("9"))
+    overseer(app, "upgrade")
+    app.logged(told)
+    assert overseer(app, "restart") == "generation 2 serves\n"
+    assert app.build() == "1"
+    app.logged(told, times=2)
+    app.write(source)
+    before = app.status()["looked"]
+    assert overseer(app, "restart") == "generation 3 serves\n"
+    until(lambda: app.status()["looked"] > before, "the next updater has looked")
+    assert app.log.count("was changed by hand") == 2

@@ -182,7 +182,10 @@ def history(name: str, control: str, *, as_json: bool, last: int) -> None:
     """Show what has happened to releases, when and why, oldest first."""
     from overseer.store import history as kept  # noqa: PLC0415 - only here
 
-    folder = table.store_of(ask(find(name, control), "status"))
+    status = ask(find(name, control), "status")
+    folder = table.store_of(status)
+    if not folder and any(status.get("source", ())):
+        raise OverseerError("upgrades are off since this service was started; overseer doctor says why")
     if not folder:
         raise OverseerError("this service has no releases: it has no fetcher")
     entries = list(kept.read(f"{folder}history"))[-last:]

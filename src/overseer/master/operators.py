@@ -141,13 +141,19 @@ class Operators:
             return
         updater = self._estate.updating.child
         if updater is None or updater.leaving:
-            why = "the program has no fetcher" if self._estate.updating.lock is None else "it is started anew"
-            reason = f"no updater runs: {why}"
+            reason = f"no updater runs: {self._why_none()}"
             caller.channel.send({"type": "answer", "outcome": "failed", "detail": reason})
             return
         name = UPDATERS + self._name()
         caller.asked.append(name)
         updater.channel.send({"type": wish, "release": release, "for": name})
+
+    def _why_none(self) -> str:
+        if self._estate.updating.lock is not None:
+            return "it is started anew"
+        if any(agreed.fetches for agreed in (self._estate.launched, *self._estate.settings.values())):
+            return "upgrades are off since this service was started; overseer doctor says why"
+        return "the program has no fetcher"
 
     def _on_probation(self) -> Generation | None:
         world = self._estate.world

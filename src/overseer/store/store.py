@@ -119,8 +119,16 @@ class Store:
     # -- what starts ---------------------------------------------------------------------------------------
 
     def boot(self, *, version: str = "", kind: str = "", attempts: int = ATTEMPTS) -> Boot:
-        """Decide what a master that starts now shall start, and count the attempt. See `recovery.boot`."""
-        return recovery.boot(self, version=version, kind=kind, attempts=attempts)
+        """Decide what a master that starts now shall start, and count the attempt. See `recovery.boot`.
+
+        Raises `StoreError` where there is nothing whole to start, or a disk that is full takes no more of it.
+        """
+        try:
+            return recovery.boot(self, version=version, kind=kind, attempts=attempts)
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.layout.root} cannot be used: {error}; restarts work, upgrades are off"
+            ) from error
 
     def adopt(self, *, version: str = "", kind: str = "") -> Release:
         """Take a snapshot of the public file as a release; it is returned as it is when it is known already.
@@ -132,6 +140,25 @@ class Store:
     def hand(self, *, version: str = "", kind: str = "") -> recovery.Hand | None:
         """Look whether the public file was replaced by hand while we run. See `recovery.hand`."""
         return recovery.hand(self, version=version, kind=kind)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Return what tells two states of the public file apart without reading it."""
+        try:
+            status = os.stat(self.layout.public)
+        except OSError:
+            return ()
+        return status.st_size, status.st_mtime_ns, status.st_ino
+
+    def is_changed(self) -> bool:
+        """Whether the public file holds something else than what we last knew it to be."""
+        known = self.ledger.published
+        if known is None or self.ledger.publishing:
+            return False
+        try:
+            same = publish.is_same(known, os.stat(self.layout.public))
+            return not same and durable.digest_of_path(self.layout.public) != known.release
+        except OSError:
+            return False
 
     # -- what becomes of a release -------------------------------------------------------------------------
 

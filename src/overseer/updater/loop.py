@@ -125,6 +125,7 @@ class Updater:
         self.askers: list[str] = []  # who wants to know how the next look ends
         self.found = _UNDECIDED  # how the last one ended
         self.trouble = ""  # why the last look failed
+        self.minded: tuple[int, ...] = ()  # the public file as it was when it was last looked at
         self.told_look = -math.inf  # when the master was last told that a look went well
         store.tell = attention.tell
         store.noted = self._note
@@ -139,6 +140,7 @@ class Updater:
                 self._finish()
             if now >= self.schedule.due:
                 self._look()
+                self._mind_public()
                 self._answer_askers()
             due = min(self.schedule.due, self.retry.due) if self.unfinished else self.schedule.due
             if self.attention.wait(max(0.0, due - time.monotonic())):
@@ -181,6 +183,20 @@ class Updater:
             self._tell_well()
             self.said.clear()
             self.schedule = looked(self.pace, time.monotonic(), random.random())  # noqa: S311
+
+    def _mind_public(self) -> None:
+        """Whoever changes the file on the path may expect a restart to run it: say that it does not."""
+        public, stamp = self.store.layout.public, self.store.stamp()
+        if stamp == self.minded:
+            return
+        self.minded = stamp
+        if self.store.is_changed():
+            current = self.store.ledger.current[:12]
+            self.attention.tell(
+                "warning",
+                f"{public} was changed by hand: a restart starts release {current} as before; "
+                "the next start of the service looks at it",
+            )
 
     def _take(self, offer: Offer) -> None:
         self.attention.tell("debug", f"a release is offered: {offer.name or 'without a name'}")
@@ -266,8 +282,11 @@ class Updater:
             return
         try:
             outcome, detail = "done", self._granted(wish, release)
-        except (OverseerError, OSError) as error:
+        except OverseerError as error:
             outcome, detail = "failed", str(error)
+        except OSError as error:
+            root = self.store.layout.root
+            outcome, detail = "failed", f"nothing is changed: {root} cannot be written: {error.strerror}"
         self._did(asker, outcome, detail)
 
     def _granted(self, wish: str, release: str) -> str:
