@@ -201,6 +201,24 @@ def test_an_older_version_is_taken_where_that_was_asked_for(store: Store) -> Non
     taken(store, offer(program("0.9"), version="0.9"), allow_downgrade=True)
 
 
+def test_an_older_release_that_is_offered_once_more_stays_the_way_back(store: Store) -> None:
+    """Whoever puts it there wants to go back; that it is refused must not take the rollback from him, too."""
+    first = store.ledger.current
+    store.promote(taken(store, NEW).release, highest="2.0")
+    again = offer(program("1.0"), seen={"etag": "once more"})
+    assert "version 1.0 is lower than 2.0" in refused(store, again).reason
+    assert (store.ledger.previous, dict(store.ledger.held)) == ((first,), {})
+    assert store.find(first) is not None
+    assert store.ledger.seen == {"etag": "once more"}
+
+
+def test_a_python_program_is_named_as_it_is_called(tmp_path: Path) -> None:
+    """In what is said of one that cannot be read."""
+    with Store.open(installed(tmp_path, name="app.py"), {}, tell=Told()) as store:
+        store.boot(version="1.0", kind="python")
+        assert "(app.py, line 1)" in put_off(store, b"def broken(:\n")
+
+
 def test_versions_that_cannot_be_compared_are_taken(store: Store) -> None:
     """A guess would refuse good releases."""
     taken(store, program("main-2f3a9c1"))

@@ -161,7 +161,9 @@ class Ledger:
     def holding(self, release: str, reason: str) -> Ledger:
         """Never take this release again by itself. The current release cannot be held; see `rejected`."""
         if release == self.current:
-            raise StoreError(f"release {release[:12]} is the current one and cannot be held: {reason}")
+            raise StoreError(
+                f"release {release[:12]} is the current one, which cannot be held; a rollback leaves it"
+            )
         held = {**{k: v for k, v in self.held.items() if k != release}, release: reason}
         ledger = replace(self, held=dict(list(held.items())[-MAX_HELD:]))
         ledger = replace(ledger, previous=tuple(r for r in ledger.previous if r != release))

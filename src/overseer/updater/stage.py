@@ -215,6 +215,9 @@ def _judge(
         store.discard(release)
         return Refused(reason=str(error), release=release.release)
     except CheckError as error:
+        if release.release in store.ledger.previous:  # an old one, offered once more: it stays the way back
+            store.saw(offer.seen)
+            return Refused(reason=str(error), release=release.release)
         store.hold(release.release, str(error), seen=offer.seen)
         store.discard(release)
         return Refused(reason=str(error), release=release.release)
@@ -275,8 +278,10 @@ def _base(store: Store, digest: str) -> str | None:
 def _kind(store: Store, arrived: Arrived) -> kinds.Kind:
     """Tell what it is; a script without a #! line is Python if the one that runs now is."""
     current = store.find(store.ledger.current)
-    ending = ".py" if current and current.kind == "python" else ""
-    return kinds.detect(staging.data_path(arrived.folder), name=store.layout.name + ending)
+    name = store.layout.name
+    if current and current.kind == "python" and not name.endswith(".py"):
+        name += ".py"
+    return kinds.detect(staging.data_path(arrived.folder), name=name)
 
 
 def _add(offer: Offer, store: Store, arrived: Arrived, kind: kinds.Kind) -> Release:
