@@ -101,7 +101,8 @@ HEADS = (
 
 
 def printable(text: str) -> str:
-    """Return a program's words without what would move a terminal's cursor."""
+    """Return a program's words in one line, as in the log, without what would move a terminal's cursor."""
+    text = text.replace("\n", " | ")
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
