@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.process.operators import overseer
+from tests.process.operators import environment, overseer
 from tests.process.releases import Upgrading
 
 if TYPE_CHECKING:
@@ -39,6 +39,28 @@ def test_a_healthy_service_is_told_healthy_and_an_open_folder_is_not(tmp_path: P
     assert f"-> chmod o-w {tmp_path}" in said
 
 
+def test_an_interpreter_by_another_of_its_names_is_the_same(tmp_path: Path) -> None:
+    """A virtual environment has `python`, `python3` and more; commands have whichever pip has written."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("python", "python3"):
+        (folder / name).symlink_to(sys.executable)
+    (tmp_path / "pyvenv.cfg").write_text(
+        f"home = {os.path.dirname(os.path.realpath(sys.executable))}\ninclude-system-site-packages = false\n"
+    )
+    path = os.pathsep.join(p for p in sys.path if p)
+    with Upgrading(tmp_path, python=str(folder / "python3"), env={"PYTHONPATH": path}) as app:
+        app.serves()
+        done = subprocess.run(
+            [folder / "python", "-m", "overseer", "doctor"],
+            env={**environment(app), "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert "what its fetcher and its trust need is installed" in done.stdout, done
+
+
 @pytest.mark.long
 def test_what_does_not_run_can_be_looked_at(tmp_path: Path) -> None:
     """Before it is started for the first time; and what is not there is said in one line."""
@@ -51,6 +73,9 @@ def test_what_does_not_run_can_be_looked_at(tmp_path: Path) -> None:
     assert "everybody may write to" in done.stdout
     done = subprocess.run([*command, tmp_path / "nothing"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, f"overseer: error: {tmp_path}/nothing is not there\n")
+    done = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"overseer: error: {tmp_path} is a folder; name the file that is started\n"
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".app")]
 
 

@@ -164,6 +164,7 @@ ILL: list[tuple[str, str, str, Callable[[], Facts]]] = [
     ("disk", "warn", "enough for one more release", lambda: place("store", free=18 << 20)),
     ("execution", "fail", "mounted noexec", lambda: place("store", noexec=True)),
     ("lock", "fail", "in use by process 9", lambda: replace(WELL, holder="process 9 (other)", holder_pid=9)),
+    ("lock", "fail", "would have no upgrades", lambda: replace(WELL, status={}, holder="process 9 (app)")),
     ("lock", "fail", "nobody holds the lock", lambda: replace(WELL, holder="", holder_pid=0)),
     ("releases", "fail", "a newer overseer", lambda: replace(WELL, ledger_fault="of a newer overseer")),
     ("releases", "warn", "is pinned", lambda: kept(pin=Pin(version="2"))),

@@ -59,7 +59,7 @@ def gather(
         platform=sys.platform,
         kernel=os.uname().release,
         version=VERSION,
-        python=sys.executable,
+        python=_ours(service.python),
         status=status,
         service=service,
         missing=tuple(_missing(status)),
@@ -74,6 +74,8 @@ def _installation(
 ) -> dict[str, Any]:
     if not os.path.exists(root + os.path.abspath(binary)):
         raise StoreError(f"{binary} is not there")
+    if os.path.isdir(root + os.path.abspath(binary)):
+        raise StoreError(f"{binary} is a folder; name the file that is started")
     layout = _layout(binary, store, service, root)
     found: dict[str, Any] = {
         "public": _place(layout.public, root, mounts, service),
@@ -139,6 +141,15 @@ def _process(pid: int) -> Process:
         python=words[0],
         environ=dict(entry.partition("=")[::2] for entry in environ if entry),
     )
+
+
+def _ours(theirs: str) -> str:
+    """Return what we are run by, by their name for it if that is the same: an environment has several."""
+    ours = sys.executable
+    with suppress(OSError):
+        if os.path.dirname(theirs) == os.path.dirname(ours) and os.path.samefile(theirs, ours):
+            return theirs
+    return ours
 
 
 def _root(pid: int) -> str:

@@ -194,7 +194,7 @@ def disk(facts: Facts) -> Iterator[Finding]:
 
 
 def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"
+    return f"{size / (1 << 20):.1f} MiB" if size < 10 << 30 else f"{size / (1 << 30):.1f} GiB"
 
 
 def execution(facts: Facts) -> Iterator[Finding]:
@@ -221,7 +221,14 @@ def lock(facts: Facts) -> Iterator[Finding]:
     if facts.store is None or not facts.store.exists or not has_upgrades(facts):
         return
     ours = facts.status.get("pid", 0)
-    if facts.holder and facts.holder_pid != ours:
+    if facts.holder and not ours:
+        yield fail(
+            "lock",
+            f"the store is in use by {facts.holder}: another one that is started would have no upgrades",
+            "where that is this service, ask it: overseer doctor without PROGRAM; else stop it, or give this "
+            "one a copy of its own",
+        )
+    elif facts.holder and facts.holder_pid != ours:
         yield fail(
             "lock",
             f"the store is in use by {facts.holder}",
