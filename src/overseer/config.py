@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 from dataclasses import dataclass, fields
 from math import inf
@@ -93,7 +94,7 @@ class Config:
     fdstore: bool = False
     """Leave the listeners with systemd, too (FileDescriptorStoreMax=): they survive even a killed master."""
     control: str = ""
-    """Path of the control socket; by default `$RUNTIME_DIRECTORY/overseer.sock` where that is set."""
+    """Absolute path of the control socket; by default `$RUNTIME_DIRECTORY/overseer.sock` where it is set."""
     name: str = ""
     """The service's name for operators; it also gives the control socket a place where nothing else does."""
 
@@ -115,6 +116,10 @@ class Config:
             raise ConfigError("no_restart_after_fetch", "is set, and no_restart is too, which includes it")
         if self.name:
             places.check_name(self.name)
+        if self.control and not os.path.isabs(self.control):
+            raise ConfigError(
+                "control", f"{self.control!r} would be another path in another folder; begin it with /"
+            )
         if self.group and not self.user:
             raise ConfigError("group", "is set, and user is not; set both, or neither")
         from_data(to_data(self.settings()))  # the master's own checks, made where the programmer sees them
@@ -198,7 +203,7 @@ class Config:
         try:
             handover = Handover(self.handover)
         except ValueError:
-            known = " or ".join(member.value for member in Handover)
+            known = " nor ".join(member.value for member in Handover)
             raise ConfigError("handover", f"{self.handover!r} is neither {known}") from None
         restarts = Restarts.NEVER if self.no_restart else Restarts.ALWAYS
         policy = Policy(

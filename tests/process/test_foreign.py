@@ -286,3 +286,33 @@ def test_a_command_line_that_cannot_be_meant_starts_nothing(service: Callable[..
         assert app.wait() == os.EX_CONFIG
         assert re.search(f"^overseer: error: {told}", app.log), app.log
         assert app.log.count("\n") == 1
+
+
+def test_what_cannot_be_started_is_told_before_there_is_a_master(service: Callable[..., Service]) -> None:
+    """What is wrong with it, and under the name that it was given by."""
+    nothing, folder, plain = "/nonexistent/server", os.path.dirname(__file__), __file__
+    for words, told in (
+        (
+            ("--", "no-such-server"),
+            "command: there is no program no-such-server in PATH; give its whole path",
+        ),
+        (("--", nothing), f"command: {nothing} is not there"),
+        (("--", folder), f"command: {folder} is a folder; name the program in it"),
+        (("--", plain), f"command: {plain} may not be executed: chmod +x, or name its interpreter"),
+        (("--directory", "gone", "--", "true"), "--directory: there is no folder gone"),
+        (("--env-file", "gone", "--", "true"), "--env-file: gone is not there"),
+        (("--config", folder, "--", "true"), f"config: {folder} cannot be read: Is a directory\n"),
+    ):
+        app = service(command=["-m", "overseer", "run", *words])
+        assert app.wait() == os.EX_CONFIG
+        assert app.log.startswith(f"overseer: error: {told}"), app.log
+        assert app.log.count("\n") == 1
+
+
+def test_a_folder_in_a_file_of_options_is_told_with_its_line(service: Callable[..., Service]) -> None:
+    """Also what is found out only by looking at the disk."""
+    words = "import os, sys\n"
+    words += "open('overseer.toml', 'w').write('command = [\"true\"]\\ndirectory = \"gone\"\\n')\n"
+    app = service(words + "os.execv(sys.executable, [sys.executable, '-m', 'overseer', 'run'])\n")
+    assert app.wait() == os.EX_CONFIG
+    assert app.log == "overseer: error: overseer.toml, line 2: directory: there is no folder gone\n"

@@ -50,7 +50,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "ready_timeout": (-1, nan, "1", None, True),
     "probation": (-1, nan, "1", None, True),
     "max_draining": (0, -1, 1.5, "2", None, True),
-    "control": (3, None, b"/run/x", True),
+    "control": (3, None, b"/run/x", True, "app.sock", "run/app.sock"),
     "name": (3, None, "a/b", ".x", "two words", "x" * 61),
 }
 """For each field what cannot be meant."""

@@ -104,7 +104,8 @@ def find(explicit: str = "", folder: str = "") -> Document | None:
                 raise ConfigError("config", f"{path} is not there") from None
             continue
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("config", f"{path} cannot be read: {error}") from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError("config", f"{path} cannot be read: {why}") from None
         if document.values or not table:
             return document
     return None

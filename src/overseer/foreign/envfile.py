@@ -44,5 +44,6 @@ def read(paths: Sequence[str]) -> dict[str, str]:
             if given == path:
                 raise ConfigError("env_files", f"{path} is not there") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("env_files", f"{path} cannot be read: {error}") from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError("env_files", f"{path} cannot be read: {why}") from None
     return found

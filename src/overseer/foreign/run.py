@@ -39,8 +39,12 @@ def play(config: str, given: Mapping[str, Any]) -> NoReturn:
         shim.become_program(mine.channel, read, edition())
     if mine.part != "launcher":
         raise NotSupportedError(f"overseer run has no part {mine.part!r}")
-    options = read()
-    shim.find_executable(options)
+    document = find(config)
+    options = options_of(document, given)
+    try:
+        shim.find_executable(options)
+    except ConfigError as error:
+        raise _placed(error, document, given) from None
     asks = options.ready_url or options.knocks
     if not asks and not options.no_warn and is_hasty(options.command, os.environ):
         _log.warning(
@@ -61,14 +65,19 @@ def options_of(document: Document | None, given: Mapping[str, Any]) -> Options:
     try:
         return Options(**values)
     except ConfigError as error:
-        message = str(error).removeprefix(f"{error.field}: ")
-        if error.field in given:
-            place = "command" if error.field == "command" else f"--{option_of(error.field)}"
-        elif document and error.field in document.values:
-            place = document.place(error.field)
-        else:
-            place = option_of(error.field)
-        raise ConfigError(place, message) from None
+        raise _placed(error, document, given) from None
+
+
+def _placed(error: ConfigError, document: Document | None, given: Mapping[str, Any]) -> ConfigError:
+    """Name an option as whoever gave it did: by its place on the command line, or in the file."""
+    message = str(error).removeprefix(f"{error.field}: ")
+    if error.field in given:
+        place = "command" if error.field == "command" else f"--{option_of(error.field)}"
+    elif document and error.field in document.values:
+        place = document.place(error.field)
+    else:
+        place = option_of(error.field)
+    return ConfigError(place, message)
 
 
 def option_of(field: str) -> str:

@@ -109,11 +109,23 @@ def _prepare(
 
 
 def find_executable(options: Options) -> None:
-    """Look, before there is a master, whether there is a program. Raises `ConfigError`."""
+    """Look, before there is a master, whether there is a program, and its folder. Raises `ConfigError`."""
     path = {**os.environ, **envfile.read(options.env_files)}.get("PATH")
     name = options.command[0]
-    if shutil.which(os.path.join(options.directory, name) if "/" in name else name, path=path) is None:
-        raise ConfigError("command", f"{options.command[0]} is not found, or cannot be executed")
+    if options.directory and not os.path.isdir(options.directory):
+        raise ConfigError("directory", f"there is no folder {options.directory}")
+    where = os.path.join(options.directory, name) if "/" in name else name
+    if shutil.which(where, path=path) is not None:
+        return
+    if "/" not in name:
+        raise ConfigError("command", f"there is no program {name} in PATH; give its whole path")
+    if not os.path.exists(where):
+        raise ConfigError("command", f"{where} is not there")
+    if os.path.isdir(where):
+        raise ConfigError("command", f"{where} is a folder; name the program in it")
+    raise ConfigError(
+        "command", f"{where} may not be executed: chmod +x, or name its interpreter, as in python {name}"
+    )
 
 
 def _place(fds: Sequence[int], channel: int, listeners: int, *, blocking: bool) -> int:
