@@ -23,7 +23,7 @@ def printed(*words: str) -> str:
     """Run `overseer` with these words; return what it prints."""
     done = CliRunner().invoke(cli, [*words])
     assert done.exit_code == 0, done.output
-    return done.output
+    return done.stdout
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
@@ -146,3 +146,42 @@ def test_the_help_tells_every_command_whole() -> None:
     told = CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")[2]
     assert "  reexec " in told
     assert "..." not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "doubt"),
+    [
+        (["--", "gunicorn", "app:app"], "COMMAND be overseer run --address ADDRESS -- "),
+        (["--", sys.executable, "-m", "uvicorn", "app:app"], "uvicorn does not call overseer.run"),
+        (["--for", "docker", "--", "uvicorn", "app:app"], "uvicorn does not call overseer.run"),
+        (["--", "no-such-python", "app.py"], "no-such-python is not found here; the manager needs its whole"),
+        (["--", sys.executable, "gone.py"], "there is no gone.py in "),
+        (["--directory", "/nonexistent", "--", sys.executable, "app.py"], "there is no folder /nonexistent"),
+    ],
+)
+def test_what_will_hardly_work_is_doubted_beside_the_unit(words: list[str], doubt: str) -> None:
+    """On standard error: the unit is printed all the same, for it may be for another machine."""
+    done = CliRunner().invoke(cli, ["unit", *words])
+    assert done.exit_code == 0
+    assert done.stderr.startswith("overseer: warning: ")
+    assert doubt in done.stderr
+    assert "overseer: warning" not in done.stdout
+
+
+def test_what_will_work_is_not_doubted(tmp_path: Path) -> None:
+    """Nor what is for a container, whose files are elsewhere."""
+    (tmp_path / "app.py").write_text("")
+    here = ["unit", "--directory", str(tmp_path)]
+    for words in (
+        [*here, "--", sys.executable, "app.py"],
+        [*here, "--", shutil.which("sh") or "", "-c", "exit"],
+        ["unit", "--for", "docker", "--directory", "/srv", "--", "python", "app.py"],
+        [*here, "--", sys.executable.replace("python", "overseer"), "run", "--", "gunicorn", "app:app"],
+    ):
+        done = CliRunner().invoke(cli, words)
+        assert (done.exit_code, done.stderr) == (0, ""), words
+
+
+def test_a_stop_has_some_time() -> None:
+    """To systemd, TimeoutStopSec=0 is for ever."""
+    assert CliRunner().invoke(cli, ["unit", "--patience", "0", "--", "sh"]).exit_code == 2

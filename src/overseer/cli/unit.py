@@ -17,10 +17,25 @@ from overseer.cli.run import options_in
 from overseer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from overseer.foreign.options import Options
 
 _PATIENCE, _MORE, _MOST = 45, 15, 7 * 86400
 """Seconds for a stop: at least, beyond what a generation has for draining, and if that is for ever."""
+
+_SERVERS = (
+    "gunicorn",
+    "uvicorn",
+    "hypercorn",
+    "daphne",
+    "uwsgi",
+    "granian",
+    "waitress-serve",
+    "puma",
+    "nginx",
+)
+"""Programs that are known to know nothing of overseer."""
 
 _SYSTEMD = """\
 [Unit]
@@ -121,7 +136,7 @@ CMD {words}
 )
 @click.option(
     "--patience",
-    type=int,
+    type=click.IntRange(min=1),  # 0 would be endless to systemd
     metavar="SECONDS",
     help="How long a stop may take; default: 45, or 15 more than the terminate timeout of overseer run.",
 )
@@ -132,8 +147,9 @@ def unit(  # noqa: PLR0917 - as click calls it
     """Print the configuration of a service manager that runs COMMAND, a program that calls overseer.run.
 
     For a program that does not, COMMAND is `overseer run -- ...`: its options are checked, those in
-    overseer.toml too, and the name and the time for a stop are taken from them. Save what is printed where
-    the manager looks for it; for systemd that is /etc/systemd/system/NAME.service.
+    overseer.toml too, and the name and the time for a stop are taken from them. What will hardly work here
+    is told on standard error. Save what is printed where the manager looks for it; for systemd that is
+    /etc/systemd/system/NAME.service.
     """
     directory = os.path.abspath(directory or ".")
     try:
@@ -148,6 +164,8 @@ def unit(  # noqa: PLR0917 - as click calls it
         patience = max(_PATIENCE, ceil(draining) + _MORE)
     first = command[0] if "/" not in command[0] else os.path.abspath(command[0])
     words = [_found(first), *command[1:]]
+    for doubt in _doubts(manager, directory, words):
+        click.echo(f"overseer: warning: {doubt}", err=True)
     overseer = os.path.join(os.path.dirname(sys.executable), "overseer")
     told = {
         "name": name,
@@ -177,16 +195,41 @@ def unit(  # noqa: PLR0917 - as click calls it
 
 def _options(directory: str, command: tuple[str, ...]) -> Options | None:
     """Return the options of `overseer run`, if that is the command. Raises `ConfigError`."""
-    if os.path.basename(command[0]) == "overseer" and command[1:2] == ("run",):
+    if _is_run(command):
         return options_in(directory, command[2:])
     return None
 
 
-def _program(command: tuple[str, ...]) -> str:
+def _program(command: Sequence[str]) -> str:
     """Return what a person would call the service: a script rather than its interpreter."""
-    scripts = [word for word in command if word.endswith((".py", ".pyz", ".pex"))]
-    base = os.path.basename(scripts[0] if scripts else command[0])
+    base = os.path.basename(_script(command) or command[0])
     return os.path.splitext(base)[0] or base
+
+
+def _script(command: Sequence[str]) -> str:
+    return next((word for word in command if word.endswith((".py", ".pyz", ".pex"))), "")
+
+
+def _doubts(manager: str, directory: str, words: Sequence[str]) -> Iterator[str]:
+    """Tell what will hardly be meant; it is printed all the same, for it may be for another machine."""
+    server = next((name for name in map(os.path.basename, words[:3]) if name in _SERVERS), "")
+    if server and not _is_run(words):
+        yield (
+            f"{server} does not call overseer.run, so none of this would work: "
+            f"let COMMAND be overseer run --address ADDRESS -- {shlex.join(words)}"
+        )
+    if manager == "docker":  # its files are in the image
+        return
+    if not os.path.isdir(directory):
+        yield f"there is no folder {directory} here"
+    elif not os.path.isabs(words[0]):
+        yield f"{words[0]} is not found here; the manager needs its whole path"
+    elif (script := _script(words)) and not os.path.exists(os.path.join(directory, script)):
+        yield f"there is no {script} in {directory}; say where it runs by --directory"
+
+
+def _is_run(words: Sequence[str]) -> bool:
+    return os.path.basename(words[0]) == "overseer" and list(words[1:2]) == ["run"]
 
 
 def _found(program: str) -> str:
