@@ -105,7 +105,10 @@ def _take_part(config: Config) -> Callable[[], None]:
         case "launcher":
             return launch(config)
         case _:
-            raise NotSupportedError("overseer.run was called a second time in this process")
+            raise NotSupportedError(
+                "overseer.run was called a second time in this process (if its file was imported as well, "
+                "put the call under if __name__ == '__main__')"
+            )
 
 
 def restart() -> None:

@@ -190,6 +190,39 @@ def test_what_a_server_refuses_is_told_in_one_line(service: Callable[..., Servic
     assert app.knock()[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            "asgi(lambda environ, start_response: [], state)",
+            "is one of WSGI: serve it by overseer.serve.wsgi",
+        ),
+        ("wsgi(lambda scope, receive, send: None, state)", "is one of ASGI: serve it by overseer.serve.asgi"),
+        ("wsgi(lambda: None, state)", "cannot be called as one of WSGI is: <function"),
+        ("asgi(lambda: None, state)", "cannot be called as one of ASGI is: <function"),
+    ],
+)
+def test_an_application_of_another_kind_is_refused_before_it_is_asked(
+    service: Callable[..., Service], call: str, told: str
+) -> None:
+    """It would have been ready, and have answered 500 to everybody."""
+    app = service().serves()
+    app.write(gated(f"overseer.serve.{call}"))
+    assert app.ask("restart")["detail"] == "ended before it was ready (exit status 78)"
+    assert f"overseer: error: app: {told}" in app.log
+    assert app.knock()[0] == 1
+
+
+@pytest.mark.parametrize(
+    "call", ["wsgi(lambda environ, start: [], state)", "asgi(lambda a, b, c: None, state)"]
+)
+def test_a_server_without_an_address_does_not_start(service: Callable[..., Service], call: str) -> None:
+    """It would have been ready, and nobody could have asked it."""
+    app = service(f"import overseer\noverseer.run(lambda state: overseer.serve.{call})\n")
+    assert app.wait() == os.EX_CONFIG
+    assert app.log.startswith("overseer: error: address: is missing: say to overseer.run where to serve")
+
+
 def test_a_stop_during_a_failing_start_ends_with_the_old_ones_status(
     service: Callable[..., Service],
 ) -> None:

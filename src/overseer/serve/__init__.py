@@ -10,6 +10,7 @@ Each is a few lines around a well-kept server, imported only when it is used. Th
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from overseer.errors import ConfigError
@@ -74,17 +75,44 @@ def asgi(
         raise ConfigError("server", f"is {server!r}; overseer serves ASGI with {', '.join(_ASGI)}")
     starting.begin(state)
     needs("asgi", server, _ASGI[server])
+    _has_listeners(state)
     if not (server == "uvicorn" and isinstance(app, str)):
-        _is_application(app)
+        _is_application(app, "asgi")
     run = import_module(f"overseer.serve.with_{server}").run  # only when it is used
     app = health.asgi(app, health.Health(state, live, ready))
     run(app, state, linger=linger, spread=spread, options=options)
 
 
-def _is_application(app: Any) -> None:
+_TAKES = {"asgi": 3, "wsgi": 2}
+"""How many things an application is called with."""
+
+
+def _has_listeners(state: State) -> None:
+    """Raise `ConfigError` where a server would start, be ready, and hear from nobody."""
+    if not state.listeners:
+        raise ConfigError("address", "is missing: say to overseer.run where to serve, as address=':3000'")
+
+
+def _is_application(app: Any, kind: str) -> None:
     """Raise `ConfigError` for what could only fail at each request."""
     if not callable(app):
         raise ConfigError("app", f"is no application, but {app!r}: hand over the application itself")
+    fits = [name for name, count in _TAKES.items() if _can_take(app, count)]
+    if kind in fits or (kind == "asgi" and _can_take(app, 1)):  # with one thing: ASGI 2
+        return
+    if fits:
+        raise ConfigError("app", f"is one of {fits[0].upper()}: serve it by overseer.serve.{fits[0]}")
+    raise ConfigError("app", f"cannot be called as one of {kind.upper()} is: {app!r}")
+
+
+def _can_take(app: Any, count: int) -> bool:
+    try:
+        signature(app).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # what is built in may not tell
+        pass
+    return True
 
 
 def wsgi(
@@ -114,7 +142,8 @@ def wsgi(
     """
     starting.begin(state)
     needs("wsgi", "cheroot", "wsgi")
-    _is_application(app)
+    _has_listeners(state)
+    _is_application(app, "wsgi")
     from overseer.serve.with_cheroot import run  # noqa: PLC0415
 
     app = health.wsgi(app, health.Health(state, live, ready))
@@ -152,6 +181,7 @@ def aiohttp(
     """
     starting.begin(state)
     needs("aiohttp", "aiohttp", "aiohttp")
+    _has_listeners(state)
     from overseer.serve.with_aiohttp import add_health, run  # noqa: PLC0415
 
     add_health(app, health.Health(state, live, ready))
@@ -175,6 +205,7 @@ async def grpc(
     """
     starting.begin(state)
     needs("grpc", "grpclib", "grpc")
+    _has_listeners(state)
     from overseer.serve.with_grpclib import run  # noqa: PLC0415
 
     await run(server, state, linger=linger, ssl_context=ssl_context)
@@ -193,6 +224,7 @@ async def asyncio(
     asks `state.draining`.
     """
     starting.begin(state)
+    _has_listeners(state)
     from overseer.serve.with_standard import serve_streams  # noqa: PLC0415
 
     await serve_streams(handler, state, options)
