@@ -248,3 +248,24 @@ def test_a_folder_that_makes_no_sense_is_told(shell: Shell) -> None:
     for nonsense in ("{", "[]", json.dumps({"name": "app", "days": 3}), json.dumps({"name": "a", "x": 1})):
         config.write_text(nonsense)
         assert "repo.json" in shell.repo("list", status=1)
+
+
+def test_a_place_with_a_slip_in_it_can_be_mended(shell: Shell) -> None:
+    """The keys are made by then: the line says where the place is written."""
+    for key in ("offline", "online"):
+        quick_key(str(shell.folder / "overseer-repo" / "keys" / f"{key}.key"))
+    assert "cannot be written" in shell.repo("init", "app", "--to", "/proc/nowhere", status=1)
+    said = shell.repo("init", "app", "--to", "served", status=1)
+    assert "or change that in overseer-repo/repo.json" in said
+    config = shell.folder / "overseer-repo" / "repo.json"
+    config.write_text(config.read_text().replace("/proc/nowhere", str(shell.folder / "served")))
+    assert "made: the repository of app in" in shell.repo("init", "app", "--to", "served")
+
+
+def test_a_file_that_is_not_there_is_told_without_the_systems_numbers(shell: Shell) -> None:
+    """The name first, and what is wrong with it."""
+    assert "File 'none' does not exist" in shell.repo("--passphrase-file", "none", "list", status=2)
+    shell.begin()
+    said = shell.repo("root", "export", "/proc/nowhere/root.json", status=1)
+    assert said.startswith("overseer: error: /proc/nowhere/root.json.")
+    assert said.endswith(": No such file or directory\n")

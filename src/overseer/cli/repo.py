@@ -28,8 +28,10 @@ class _Plain(click.Group):
             if (error.name or "").partition(".")[0] not in ("tuf", "securesystemslib", "cryptography"):
                 raise
             said: object = f"this needs {error.name}: pip install 'pyoverseer[publish]'"
-        except (OverseerError, OSError) as error:
+        except OverseerError as error:
             said = error
+        except OSError as error:
+            said = f"{error.filename}: {error.strerror}" if error.filename else error
         click.echo(f"overseer: error: {said}", err=True)
         raise SystemExit(1)
 
@@ -46,7 +48,9 @@ class _Plain(click.Group):
     help="The publisher's folder.",
 )
 @click.option(
-    "--passphrase-file", type=click.Path(dir_okay=False), help="Read passphrases from this file's first line."
+    "--passphrase-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Read passphrases from this file's first line.",
 )
 @click.option(
     "--key",
@@ -98,7 +102,7 @@ def open_repository(ctx: click.Context) -> Repository:
 # -- the beginning -----------------------------------------------------------------------------------------
 
 
-@repo.command()
+@repo.command(short_help="Make a repository: two keys, a root.")
 @click.argument("name")
 @click.option("--to", "place", show_default="public in the publisher's folder", metavar="PLACE",
               help="Where clients read: a folder, s3://BUCKET/PREFIX or rsync:HOST:FOLDER.")  # fmt: skip
@@ -129,7 +133,10 @@ def init(  # noqa: PLR0917 - click's way
     if homes.exists(folder):
         home = homes.load(folder)
         if (home.name, home.place) != (name, place):
-            raise PublishError(f"{folder} publishes {home.name} in {home.place} already; use another --home")
+            raise PublishError(
+                f"{folder} publishes {home.name} in {home.place} already; use another --home, or change that "
+                f"in {os.path.join(folder, 'repo.json')}"
+            )
     elif join:
         os.makedirs(folder, mode=0o755, exist_ok=True)
         with open(join, "rb") as file:
@@ -283,7 +290,7 @@ def list_(ctx: click.Context) -> None:
 # -- keeping it ----------------------------------------------------------------------------------------------
 
 
-@repo.command()
+@repo.command(short_help="Sign the timestamp anew: for cron.")
 @click.option("--targets", is_flag=True, help="Sign the list of releases anew as well, with its key.")
 @click.pass_context
 def renew(ctx: click.Context, targets: bool) -> None:  # noqa: FBT001
@@ -293,7 +300,7 @@ def renew(ctx: click.Context, targets: bool) -> None:  # noqa: FBT001
         click.echo(f"{role} {each.version} is valid until {each.expires:%Y-%m-%d %H:%M} UTC")
 
 
-@repo.command()
+@repo.command(short_help="Look at it as a client does.")
 @click.option(
     "--within", default=7.0, show_default=True, metavar="DAYS", help="A date nearer than this is a problem."
 )

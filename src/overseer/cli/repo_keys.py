@@ -66,7 +66,7 @@ def rotate(ctx: click.Context, which: str, new_key: str | None, old: str | None,
     click.echo(f"{which} key {key.keyid[:12]}: {home.uri_of(uri)}")
 
 
-@click.group()
+@click.group(short_help="Change the root, by several signatures.")
 def root() -> None:
     """Change the root by the signatures of several people: export, sign, import."""
 
@@ -106,7 +106,7 @@ def export(
     click.echo(f"written to {file}: have it signed with overseer repo sign {file}")
 
 
-@click.command()
+@click.command(short_help="Sign the root in a file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.pass_context
 def sign(ctx: click.Context, file: str) -> None:
@@ -142,7 +142,7 @@ def import_(ctx: click.Context, file: str, lost: bool) -> None:  # noqa: FBT001
 root.add_command(sign)
 
 
-@click.command()
+@click.command(short_help="Leave some releases to a team.")
 @click.argument("team")
 @click.option(
     "--path", "paths", multiple=True, required=True, metavar="PATTERN", help="Which names, as 'web-*'."
