@@ -186,7 +186,8 @@ def test_what_is_served_is_looked_at_where_clients_look(shell: Shell) -> None:
         (public / "2.targets.json").unlink()
         assert "2.targets.json is missing" in shell.repo("verify", "--url", url, status=1)
         served.shutdown()
-    assert "could not be read" in shell.repo("verify", "--url", url, status=1)
+    said = shell.repo("verify", "--url", url, status=1)
+    assert f"problem: {url}timestamp.json could not be read: Connection refused\n" in said
 
 
 def test_what_is_purged_is_gone(shell: Shell) -> None:
@@ -269,3 +270,18 @@ def test_a_file_that_is_not_there_is_told_without_the_systems_numbers(shell: She
     said = shell.repo("root", "export", "/proc/nowhere/root.json", status=1)
     assert said.startswith("overseer: error: /proc/nowhere/root.json.")
     assert said.endswith(": No such file or directory\n")
+
+
+def test_what_has_expired_is_told_as_past(shell: Shell) -> None:
+    """And a key that is not there by its name, without the system's numbers."""
+    home = shell.folder / "overseer-repo"
+    shell.begin()
+    config = json.loads((home / "repo.json").read_text())
+    config["days"]["timestamp"] = -3
+    (home / "repo.json").write_text(json.dumps(config))
+    shell.repo("renew")
+    assert ", 3 days ago\n" in (said := shell.repo("verify", status=1))
+    assert "in -" not in said
+    (home / "keys" / "online.key").unlink()
+    said = shell.repo("renew", status=1)
+    assert said.endswith("/online.key cannot be used: No such file or directory\n")

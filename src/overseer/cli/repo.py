@@ -319,9 +319,11 @@ def verify(ctx: click.Context, within: float, deep: bool, url: str | None) -> No
     seen = audit(place, root, within=within, deep=deep, now=now)
     click.echo(f"root {fingerprint(root)[:12]} of {repository.home.name}, as a client sees {place}:")
     for each in seen.expiries:
-        click.echo(
-            f"{each.role} {each.version} expires {each.expires:%Y-%m-%d}, in {each.days(now):.0f} days"
-        )
+        left = each.days(now)
+        when = f"expires {each.expires:%Y-%m-%d}, in {left:.0f} days"
+        if left <= 0:
+            when = f"expired {each.expires:%Y-%m-%d}, {-left:.0f} days ago"
+        click.echo(f"{each.role} {each.version} {when}")
     click.echo(f"{len(seen.releases)} files are signed")
     for problem in seen.problems:
         click.echo(f"problem: {problem}", err=True)

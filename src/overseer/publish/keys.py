@@ -192,5 +192,6 @@ def _explained(uri: str) -> Iterator[None]:
     except PublishError:
         raise
     except Exception as error:  # each service has errors of its own
-        said = str(error) or type(error).__name__
+        system = error.strerror if isinstance(error, OSError) else ""
+        said = system or str(error) or type(error).__name__
         raise PublishError(f"the key {uri} cannot be used: {said}") from error

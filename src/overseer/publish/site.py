@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 
-from overseer.errors import PublishError
+from overseer.errors import FetchError, PublishError
+from overseer.fetcher.answer import explained
 from overseer.publish.places import MOST
 
 if TYPE_CHECKING:
@@ -91,4 +92,8 @@ class Site:
             finally:
                 answer.release_conn()
         except urllib3.exceptions.HTTPError as error:
-            raise PublishError(f"{self.url}{name} could not be read: {error}") from error
+            try:
+                with explained(self.url + name):
+                    raise
+            except FetchError as told:
+                raise PublishError(str(told)) from error
