@@ -316,3 +316,15 @@ def test_a_folder_in_a_file_of_options_is_told_with_its_line(service: Callable[.
     app = service(words + "os.execv(sys.executable, [sys.executable, '-m', 'overseer', 'run'])\n")
     assert app.wait() == os.EX_CONFIG
     assert app.log == "overseer: error: overseer.toml, line 2: directory: there is no folder gone\n"
+
+
+def test_a_server_without_an_address_is_told_what_a_restart_would_do(service: Callable[..., Service]) -> None:
+    """Nothing is open in between, whatever it binds itself; and who says --no-warn is not told."""
+    words = ["-m", "overseer", "run", "--ready", "alive"]
+    server = ["--", sys.executable, "-m", "uvicorn", "--help"]
+    app = service(command=[*words, *server])
+    assert app.wait() == 0
+    assert app.log.startswith("overseer: warning: uvicorn is given no --address, and binds one itself: ")
+    quiet = service(command=[*words, "--no-warn", *server])
+    assert quiet.wait() == 0
+    assert "--address" not in quiet.log

@@ -19,6 +19,7 @@ from overseer.errors import ConfigError
 from overseer.foreign import envfile
 from overseer.foreign.document import KNOWN, NOT_IN_A_FILE, Document, find
 from overseer.foreign.hasty import is_hasty
+from overseer.foreign.known import needs_address
 from overseer.foreign.options import Options
 from overseer.foreign.placeholders import fill, names
 from overseer.foreign.run import options_of
@@ -273,3 +274,22 @@ def test_the_word_of_a_server_that_says_it_too_early_does_not_count(command: str
     """As long as there is something better; of others READY=1 counts as well."""
     options = options_of(None, {"command": [command], "addresses": [":8000"]})
     assert options.settings().foreign.probed is probed
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["gunicorn", "-b", ":8000", "app:app"], "gunicorn"),
+        (["/venv/bin/uvicorn", "app:app"], "uvicorn"),
+        (["python3", "-m", "hypercorn", "app:app"], "hypercorn"),
+        (["/usr/bin/python3.13", "/venv/bin/daphne", "app:app"], "daphne"),
+        (["gunicorn", "--reuse-port", "app:app"], ""),
+        (["granian", "app:app"], ""),
+        (["python3", "app.py", "uvicorn"], ""),
+        (["python3"], ""),
+        (["celery", "worker"], ""),
+    ],
+)
+def test_a_server_that_would_bind_what_the_last_one_has_is_known(command: list[str], name: str) -> None:
+    """By its name; and others need no address."""
+    assert needs_address(command) == name

@@ -15,6 +15,7 @@ from overseer import places
 from overseer.cli.completion import files, folders
 from overseer.cli.run import options_in
 from overseer.errors import ConfigError
+from overseer.foreign.known import server_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,19 +24,6 @@ if TYPE_CHECKING:
 
 _PATIENCE, _MORE, _MOST = 45, 15, 7 * 86400
 """Seconds for a stop: at least, beyond what a generation has for draining, and if that is for ever."""
-
-_SERVERS = (
-    "gunicorn",
-    "uvicorn",
-    "hypercorn",
-    "daphne",
-    "uwsgi",
-    "granian",
-    "waitress-serve",
-    "puma",
-    "nginx",
-)
-"""Programs that are known to know nothing of overseer."""
 
 _SYSTEMD = """\
 [Unit]
@@ -212,8 +200,7 @@ def _script(command: Sequence[str]) -> str:
 
 def _doubts(manager: str, directory: str, words: Sequence[str]) -> Iterator[str]:
     """Tell what will hardly be meant; it is printed all the same, for it may be for another machine."""
-    server = next((name for name in map(os.path.basename, words[:3]) if name in _SERVERS), "")
-    if server and not _is_run(words):
+    if server := server_in(words):
         yield (
             f"{server} does not call overseer.run, so none of this would work: "
             f"let COMMAND be overseer run --address ADDRESS -- {shlex.join(words)}"

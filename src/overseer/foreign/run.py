@@ -13,6 +13,7 @@ from overseer.errors import ConfigError, NotSupportedError
 from overseer.foreign import shim
 from overseer.foreign.document import Document, find
 from overseer.foreign.hasty import is_hasty
+from overseer.foreign.known import needs_address
 from overseer.foreign.options import Options
 from overseer.launch import launch
 
@@ -46,6 +47,13 @@ def play(config: str, given: Mapping[str, Any]) -> NoReturn:
     except ConfigError as error:
         raise _placed(error, document, given) from None
     asks = options.ready_url or options.knocks
+    alone = "" if options.listens_on or options.no_warn else needs_address(options.command)
+    if alone:
+        _log.warning(
+            "%s is given no --address, and binds one itself: the next generation finds it in use, and what "
+            "comes when this one has left is refused; see overseer run --help",
+            alone,
+        )
     if not asks and not options.no_warn and is_hasty(options.command, os.environ):
         _log.warning(
             "gunicorn says that it is ready before its workers have imported the application: "
