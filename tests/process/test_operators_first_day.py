@@ -11,14 +11,12 @@ import pytest
 from tests.process.operators import OVERSEER, environment, named, overseer
 from tests.process.programs import gated
 from tests.process.releases import Upgrading
-from tests.process.service import DEADLINE, until
+from tests.process.service import DEADLINE, Service, until
 from tests.process.terminal import CTRL_C, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from tests.process.service import Service
 
 GATED = gated("""
     threading.Thread(target=answer, args=(state,)).start()
@@ -89,6 +87,21 @@ def test_two_services_of_one_name_are_told_to_have_two() -> None:
         assert status == 69
         assert "there is " in said
         assert one in said
+
+
+def test_a_service_of_a_service_manager_is_found_by_the_name_of_its_folder(tmp_path: Path) -> None:
+    """Whoever is called at night has no RUNTIME_DIRECTORY: the manager has made it for the service only."""
+    name = f"shop-{os.getpid()}"
+    (tmp_path / name).mkdir()
+    with Service(tmp_path, env={"RUNTIME_DIRECTORY": str(tmp_path / name)}) as app:
+        app.run_folder = tmp_path / name
+        app.serves()
+        env = {k: v for k, v in os.environ.items() if k != "RUNTIME_DIRECTORY"}
+        env["XDG_RUNTIME_DIR"] = str(tmp_path)
+        assert typed("restart", "--name", name, env=env)[0] == 0
+        status, said = typed("status", "--name", "nobody", env=env)
+        assert (status, name in said) == (69, True)
+        assert typed("status", "--name", name)[0] == 69
 
 
 def test_a_table_fits_the_terminal(service: Callable[..., Service]) -> None:

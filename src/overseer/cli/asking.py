@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NOBODY = 69
 """The exit status where no master answers (EX_UNAVAILABLE, sysexits.h)."""
 
+_SOCKET = "overseer.sock"
+"""What the control socket is called in the folder of one service."""
+
 _PATIENCE = 10.0
 """Seconds for an answer that comes at once."""
 
@@ -39,27 +42,54 @@ def find(name: str = "", control: str = "") -> str:
     `ConfigError` where several could be meant, and `NobodyError` where there is none.
     """
     if name and not control:
-        return os.path.join(places.folder(os.environ), f"{places.check_name(name)}.sock")
+        return _named(places.check_name(name))
     if path := places.control_path(os.environ, control=control):
         return path
     found = services()
     if len(found) == 1:
-        return os.path.join(places.folder(os.environ), f"{found[0]}.sock")
+        return _named(found[0])
     if found:
         raise ConfigError("name", f"which one is meant? There are {', '.join(found)}: say --name")
     where = places.folder(os.environ)
     raise NobodyError(
-        f"no service of this user is found in {where}. One that calls overseer.run is there if it has the "
-        "option name; else say where its socket is with --control, or with RUNTIME_DIRECTORY here as there"
+        f"no service of this user is found in {where}, nor in a folder of a service manager. One that calls "
+        "overseer.run is there if it has the option name; else say where its socket is with --control, or "
+        "with RUNTIME_DIRECTORY here as there"
     )
 
 
 def services() -> list[str]:
-    """Return the names of this user's services that have one."""
+    """Return the names of the services that this user may ask."""
+    ours = (f[: -len(".sock")] for f in _listed(places.folder(os.environ)) if f.endswith(".sock"))
+    return sorted({*ours, *(name for base in _managed() for name in _listed(base) if _is_there(base, name))})
+
+
+def _named(name: str) -> str:
+    """Return where a service of that name is, or would be: in our folder, or in one of a service manager."""
+    ours = os.path.join(places.folder(os.environ), f"{name}.sock")
+    if not os.path.exists(ours):
+        for base in _managed():
+            if _is_there(base, name):
+                return os.path.join(base, name, _SOCKET)
+    return ours
+
+
+def _managed() -> list[str]:
+    """Return where service managers make folders of services (RuntimeDirectory=), and nobody else can."""
+    mine = os.environ.get("XDG_RUNTIME_DIR", "")
+    with suppress(OSError):
+        if mine and os.stat(mine).st_uid == os.geteuid():
+            return [mine, "/run"]
+    return ["/run"]
+
+
+def _is_there(base: str, name: str) -> bool:
+    return os.access(os.path.join(base, name, _SOCKET), os.W_OK)
+
+
+def _listed(folder: str) -> list[str]:
     try:
-        return sorted(
-            f[: -len(".sock")] for f in os.listdir(places.folder(os.environ)) if f.endswith(".sock")
-        )
+        return os.listdir(folder)
     except OSError:
         return []
 
