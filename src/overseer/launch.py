@@ -305,9 +305,10 @@ def _control(config: Config, who: Identity | None) -> socket.socket | None:
     wanted = addresses.parse(f"unix:{path}?mode=0600")
     try:
         return sockets.bind(wanted, opens=lambda address, given: _open_as(address, given, who))
-    except AddressError:
+    except AddressError as error:
         if not (holders := sockets.holders(wanted)):
-            raise
+            why = str(error).removeprefix(f"{error.address}: ")
+            raise AddressError(path, f"is to be the control socket, and cannot be had: {why}") from None
         own = "name of its own (--name, or the option name)"
         if config.control or os.environ.get("RUNTIME_DIRECTORY"):
             own = "path of its own (--control, or the option control)"

@@ -239,6 +239,16 @@ def test_an_address_of_somebody_else_ends_with_one_line(service: Callable[..., S
     assert f"pid {os.getpid()}" in said
 
 
+def test_a_control_socket_that_cannot_be_had_is_called_that(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """Nobody has written an address: what is wrong is where operators ask."""
+    app = service(control=f"{tmp_path}/gone/app.sock")
+    assert app.wait() == 69
+    told = f"error: {tmp_path}/gone/app.sock: is to be the control socket, and cannot be had: there is"
+    assert app.log.startswith(f"overseer: {told}"), app.log
+
+
 def test_a_service_that_runs_already_is_named_at_once(service: Callable[..., Service]) -> None:
     """The second start does not wait for the first to end."""
     first = service().serves()

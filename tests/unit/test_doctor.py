@@ -174,6 +174,13 @@ ILL: list[tuple[str, str, str, Callable[[], Facts]]] = [
 ]  # fmt: skip
 
 
+def test_a_ledger_that_may_not_be_read_is_not_to_be_moved_away() -> None:
+    """There is nothing wrong with it, and what is held in it would be taken again."""
+    shut = replace(WELL, ledger_fault="state.json cannot be read: Permission denied", ledger_shut=True)
+    (found,) = of(shut, "releases")
+    assert found.do == f"let user {US} read it, and ask as that user, or as root"
+
+
 @pytest.mark.parametrize(("check", "level", "says", "facts"), ILL, ids=[f"{i[0]}: {i[2]}" for i in ILL])
 def test_what_is_wrong_is_said_with_what_to_do(
     check: str, level: str, says: str, facts: Callable[[], Facts]

@@ -70,6 +70,7 @@ class Facts:
     store: Place | None = None  # the folder of the releases, or where it would be
     ledger: Ledger | None = None
     ledger_fault: str = ""  # why it could not be read
+    ledger_shut: bool = False  # because the system would not let us, and not because of what it holds
     holder: str = ""  # of the lock, for people
     holder_pid: int = 0
     size: int = 0  # bytes of the current release

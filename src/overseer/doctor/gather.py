@@ -96,7 +96,10 @@ def _installation(
             found["ledger"] = load(data)
     except FileNotFoundError:
         found["ledger"] = Ledger()
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        found["ledger_fault"] = f"{layout.state} cannot be read: {error.strerror}"
+        found["ledger_shut"] = True
+    except ValueError as error:
         found["ledger_fault"] = f"{layout.state} cannot be read: {error}"
     current = found["ledger"].current if "ledger" in found else ""
     release = releases.find(seen, current) if current else None

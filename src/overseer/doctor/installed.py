@@ -243,7 +243,10 @@ def lock(facts: Facts) -> Iterator[Finding]:
 def ledger(facts: Facts) -> Iterator[Finding]:
     """What the store itself says: what waits, what is held, what is pinned."""
     if facts.ledger_fault:
-        yield fail("releases", facts.ledger_fault, "update overseer, or move the file away: it is begun anew")
+        cure = "update overseer, or move the file away: it is begun anew"
+        if facts.ledger_shut:
+            cure = f"let user {facts.service.uid} read it, and ask as that user, or as root"
+        yield fail("releases", facts.ledger_fault, cure)
         return
     kept = facts.ledger
     if kept is None or not has_upgrades(facts):

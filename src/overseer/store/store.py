@@ -80,7 +80,7 @@ class Store:
             layout = place(binary, os.environ if environ is None else environ)
             held = inherited(lock_fd, layout.lock) if lock_fd is not None else lock(layout.lock, wait=wait)
         except OSError as error:
-            raise StoreError(f"the store of {binary} cannot be opened: {error}; upgrades are off") from error
+            raise StoreError(f"the store of {binary} cannot be opened: {_off(error)}") from error
         store = cls(layout, held, tell=tell, keep=keep)
         try:
             store._load()
@@ -88,9 +88,7 @@ class Store:
         except BaseException as error:
             store.close()
             if isinstance(error, OSError):
-                raise StoreError(
-                    f"the store {layout.root} cannot be used: {error}; upgrades are off"
-                ) from error
+                raise StoreError(f"the store {layout.root} cannot be used: {_off(error)}") from error
             raise
         return store
 
@@ -126,9 +124,7 @@ class Store:
         try:
             return recovery.boot(self, version=version, kind=kind, attempts=attempts)
         except OSError as error:
-            raise StoreError(
-                f"the store {self.layout.root} cannot be used: {error}; restarts work, upgrades are off"
-            ) from error
+            raise StoreError(f"the store {self.layout.root} cannot be used: {_off(error)}") from error
 
     def adopt(self, *, version: str = "", kind: str = "") -> Release:
         """Take a snapshot of the public file as a release; it is returned as it is when it is known already.
@@ -357,3 +353,9 @@ class Store:
                 "error", f"{self.layout.state} makes no sense ({error}); it is {aside} now, and begun anew"
             )
             self.record("broken", why=str(error))
+
+
+def _off(error: OSError) -> str:
+    """Say what the system refused, and what it means."""
+    why = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    return f"{why}; restarts work, upgrades are off"
