@@ -93,6 +93,7 @@ def test_a_release_that_fails_is_told_with_its_reason_and_the_way_back() -> None
         "held",
         "rolled-back",
     ]
+    assert tube.last("failed")["duration"] == 7, "since its start, though it has served since"
     back = tube.last("rolled-back")
     assert (back["release"], back["version"], back["to"]) == ("B", "2.0", "A")
     assert (back["reason"], back["duration"]) == ("it has no heart", 7)

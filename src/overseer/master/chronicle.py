@@ -215,6 +215,7 @@ class Chronicle:
         match fact:
             case Start(n, release):
                 self._begin(f"start {n}", now)
+                self._begin(f"life {n}", now)
                 self._count("generations_started")
                 self.add("started", generation=n, **self._named(release))
             case Spawn(n, w):
@@ -281,7 +282,7 @@ class Chronicle:
                     continue
                 reason = f"ended ({ending(after.ended)})"
             self._count("generations_failed")
-            took = self._end(f"start {g.number}", now)
+            took = self._end(f"life {g.number}", now)
             self.add("failed", **self._who(before, g.number), reason=reason, duration=took)
         for release in sorted(after.held - before.held):
             self._count("releases_held")
@@ -296,7 +297,8 @@ class Chronicle:
         left = {g.number for g in before.generations} - {g.number for g in after.generations}
         for n in sorted(left):
             killed = self._killed.pop(str(n), 0)
-            self._since.pop(f"start {n}", None)
+            for what in ("start", "life"):
+                self._since.pop(f"{what} {n}", None)
             if f"drain {n}" in self._since:
                 took = self._timed("drain", f"drain {n}", now)
                 self.add("drained", **self._who(before, n), duration=took, killed=killed)
