@@ -199,6 +199,7 @@ def test_a_command_that_is_done_is_not_done_again_by_the_release_before(
         assert app.out.count("done by 2") == runs
     assert app.out.count("app#1") == 1, "build 1 was not started again to do it a second time"
     assert app.ledger["current"] == digest
+    assert "ended unasked" not in app.log, "a command that is done has done what was asked"
 
 
 def test_pre_upgrade_can_refuse_a_release(upgrading: Callable[..., Upgrading]) -> None:

@@ -8,7 +8,7 @@ from math import inf
 
 from overseer import wire
 from overseer.errors import AddressError, ConfigError
-from overseer.facts import Asked, Cleared, Event, Extended, Failed, Hello, Ready, Staged, Wish
+from overseer.facts import Asked, Cleared, Event, Extended, Failed, Hello, Ready, Restarts, Staged, Wish
 from overseer.master.fdstore import Entry
 from overseer.master.journal import DEBUG, ERROR, INFO, WARNING
 from overseer.notify import is_name
@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from overseer.facts import Generation, World
     from overseer.master.children import Child
     from overseer.master.estate import Estate
 
@@ -154,6 +155,15 @@ def hear_updater(  # noqa: C901, PLR0912 - a table
 def is_tiresome(child: Child) -> bool:
     """Whether so much of what it sent meant nothing that reading on would only cost time."""
     return child.noise > _TIRESOME
+
+
+def is_command(world: World, g: Generation) -> bool:
+    """Whether a good end of this generation is that of a command which is done, and no news.
+
+    It is the only one, and of the current release; or the program is one that never restarts.
+    """
+    alone = len(world.generations) == g.policy.workers == 1
+    return alone and (g.release == world.current or g.policy.restarts is Restarts.NEVER)
 
 
 def tell_noise(estate: Estate, child: Child) -> None:

@@ -195,9 +195,7 @@ class Master:
                 running = self.estate.world.life is Life.RUNNING
                 self._say(f"{child.name} left {how}", INFO if running else DEBUG)
             else:
-                # The only one, of the current release, with a good end: a command that is done is no news.
-                alone = len(self.estate.world.generations) == g.policy.workers == 1
-                done = status == 0 and alone and g.release == self.estate.world.current
+                done = status == 0 and hearing.is_command(self.estate.world, g)
                 level = DEBUG if done and not foreign.was_to_serve(self.estate, child, g.phase) else WARNING
                 self._say(f"{child.name} ended unasked while {g.phase.value}, {how}", level)
             meant = foreign.judge(self.estate, child, status)
