@@ -9,6 +9,7 @@ import pytest
 
 from overseer.errors import ConfigError
 from overseer.fetcher import HTTP, S3, File, Func, GitHub, adapt, from_url
+from overseer.fetcher.options import need
 
 POINTS = """
 [overseer.fetchers]
@@ -136,3 +137,9 @@ def test_whatever_can_be_one_is_made_a_fetcher() -> None:
     for mistake in (File, 3, None, Path("app")):
         with pytest.raises(ConfigError):
             adapt(mistake)
+
+
+def test_a_package_that_is_missing_is_told_with_what_brings_it() -> None:
+    """As a shell takes it: some would look for files by the brackets."""
+    with pytest.raises(ConfigError, match=r"needs no_such_package; pip install 'pyoverseer\[s3\]' brings it"):
+        need("no_such_package", extra="s3")

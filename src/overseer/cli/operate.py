@@ -83,7 +83,8 @@ def restart(name: str, control: str, *, wait: bool) -> None:
     """Start the next generation beside the present one, which leaves when the new one is ready.
 
     Ends with 0 when a generation serves that was started after this request, with 1 when it will not do
-    (the old one serves on), with 69 when no master answers.
+    (the old one serves on), with 69 when no master answers. A program with `no_restart` is stopped, as by
+    the signal: that ends with 1.
     """
     path = find(name, control)
     if wait:

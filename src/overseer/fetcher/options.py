@@ -16,4 +16,4 @@ def check_time(field: str, seconds: float) -> None:
 def need(package: str, *, extra: str, field: str = "fetcher") -> None:
     """Raise `ConfigError` about `field` when `package`, which `extra` brings, is not installed."""
     if find_spec(package) is None:
-        raise ConfigError(field, f"needs {package}, which is not installed; install pyoverseer[{extra}]")
+        raise ConfigError(field, f"needs {package}; pip install 'pyoverseer[{extra}]' brings it")
