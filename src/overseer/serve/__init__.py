@@ -225,9 +225,9 @@ async def asyncio(
     """
     starting.begin(state)
     _has_listeners(state)
-    from overseer.serve.with_standard import serve_streams  # noqa: PLC0415
+    from overseer.serve.with_asyncio import run  # noqa: PLC0415
 
-    await serve_streams(handler, state, options)
+    await run(handler, state, options)
 
 
 def socketserver(server: standard.BaseServer, state: State, *, linger: float = LINGER) -> None:
@@ -239,6 +239,6 @@ def socketserver(server: standard.BaseServer, state: State, *, linger: float = L
     seconds, if nothing has come on it.
     """
     starting.begin(state)
-    from overseer.serve.with_standard import serve_standard  # noqa: PLC0415
+    from overseer.serve.with_socketserver import run  # noqa: PLC0415
 
-    serve_standard(server, state, linger=linger)
+    run(server, state, linger=linger)
