@@ -131,6 +131,8 @@ KEPT = STANDARD.replace(
         text = b"%d %d" % (program.generation, len(body))""",
 ).replace("server, state)", "server, state, linger=LINGER)")
 """The same, of whose handler connections are kept."""
+SINGLE = KEPT.replace("ThreadingHTTPServer", "HTTPServer")
+"""The same without threads: one connection at a time."""
 
 
 class Clients:

@@ -7,6 +7,7 @@ import math
 import select
 import socketserver
 import ssl
+import threading
 import time
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
@@ -33,10 +34,18 @@ def run(server: socketserver.BaseServer, state: State, *, linger: float) -> None
         server.RequestHandlerClass = _leaving(handler, state, linger)
     server.socket.close()  # type: ignore[attr-defined]
     server.socket = state.listener  # type: ignore[attr-defined]
-    state.on_drain(server.shutdown)
+    state.on_drain(lambda: _in_a_thread(server.shutdown))
     ready(state)
     server.serve_forever(poll_interval=0.1)
     server.server_close()
+
+
+def _in_a_thread(work: Any) -> None:
+    """Do it where nobody waits for it: the loop of a server without threads ends behind its request.
+
+    The thread that tells of a drain hears what the master says meanwhile, as that the whole service stops.
+    """
+    threading.Thread(target=work, name="overseer-leave", daemon=True).start()
 
 
 def _leaving(kind: type[BaseHTTPRequestHandler], state: State, linger: float) -> type[BaseHTTPRequestHandler]:
