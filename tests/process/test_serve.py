@@ -209,7 +209,7 @@ def test_who_has_connected_may_still_ask(service: Callable[..., Service], source
 
 def test_handlers_of_http_server_let_who_has_connected_ask(service: Callable[..., Service]) -> None:
     """And leave who stays silent, whatever version of HTTP they speak."""
-    app = service(KEPT.replace("LINGER", "1")).serves()
+    app = service(ALONE + KEPT.replace("LINGER", "1")).serves()
     rests = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
     rests.request("GET", "/")
     assert rests.getresponse().read() == b"1 0"

@@ -112,6 +112,9 @@ FAULTS = {
         refused("port=80", "port: is overseer's"),
         refused("keepalive=3", "keepalive: is no option of aiohttp.web.AppRunner"),
     ),
+    "http.server": (
+        Fault("linger=1", "linger=1, port=80", "TypeError: socketserver.. got an unexpected keyword"),
+    ),
     "grpc": (Fault("linger=1", "linger=1, port=80", "TypeError: grpc.. got an unexpected keyword"),),
 }
 

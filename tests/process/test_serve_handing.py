@@ -15,7 +15,7 @@ import pytest
 from bench.load import Kept, LoadProcess, Plan
 
 from tests.process.service import DEADLINE, until
-from tests.process.test_serve import ASGI, UVLOOP, read_all
+from tests.process.test_serve import ASGI, KEPT, SINGLE, UVLOOP, read_all
 from tests.process.test_serve_aiohttp import AIOHTTP
 from tests.process.test_serve_granian import GRANIAN
 from tests.process.test_serve_hypercorn import HYPERCORN
@@ -33,6 +33,7 @@ SERVERS = {
     "granian": GRANIAN,
     "wsgi": WSGI,
     "aiohttp": AIOHTTP,
+    "http.server": KEPT,
 }
 """All servers of HTTP that hand over what rests."""
 
@@ -92,10 +93,22 @@ def test_what_has_begun_is_finished_by_whoever_began_it(service: Callable[..., S
     assert ask(silent) == (2, False)
 
 
-@pytest.mark.parametrize("later", ["aiohttp", "wsgi", "hypercorn", "granian"])
-def test_the_next_one_may_run_another_server(service: Callable[..., Service], later: str) -> None:
+@pytest.mark.parametrize(
+    ("former", "later"),
+    [
+        ("asgi", "aiohttp"),
+        ("asgi", "wsgi"),
+        ("asgi", "hypercorn"),
+        ("asgi", "granian"),
+        ("asgi", "http.server"),
+        ("http.server", "asgi"),
+    ],
+)
+def test_the_next_one_may_run_another_server(
+    service: Callable[..., Service], former: str, later: str
+) -> None:
     """A connection of HTTP/1.1 on which nothing is under way is the same to all of them."""
-    app = service(made(ASGI)).serves()
+    app = service(made(SERVERS[former])).serves()
     kept = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
     assert ask(kept) == (1, False)
     app.write(made(SERVERS[later]))
@@ -145,9 +158,10 @@ def connections(app: Service, generation: int) -> int:
     return found.count(f"pid={pid},")
 
 
-def test_with_nobody_to_take_it_a_connection_is_ended(service: Callable[..., Service]) -> None:
+@pytest.mark.parametrize("source", [ASGI, KEPT, SINGLE], ids=["asgi", "http.server", "without threads"])
+def test_with_nobody_to_take_it_a_connection_is_ended(service: Callable[..., Service], source: str) -> None:
     """The service stops: who rests hears the end."""
-    app = service(made(ASGI)).serves()
+    app = service(made(source)).serves()
     kept = http.client.HTTPConnection("127.0.0.1", app.port, timeout=DEADLINE)
     ask(kept)
     app.process.terminate()
