@@ -21,6 +21,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from overseer.serve.closing import is_taken
 from overseer.serve.silence import end_silent, end_silent_transport
 
 if TYPE_CHECKING:
@@ -137,12 +138,16 @@ class Handing:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing can come any more, once this generation drains; asked a step of its loop apart.
+        """Whether nothing comes or goes any more, once this generation drains; asked a step of a loop apart.
 
-        What the last reader has taken is on its way into the loop when the reader has ended.
+        What the last reader has taken is on its way into the loop when the reader has ended. What was handed
+        over waits until it is taken, for who took it may drain first: the master keeps the way for the next
+        one as long as our end of it is open.
         """
-        was_over, self._is_over = self._is_over, not any(reader.is_alive() for reader in self._readers)
-        return was_over
+        comes = any(reader.is_alive() for reader in self._readers)
+        goes = self._way is not None and not is_taken(self._way) and self.hopes
+        was_over, self._is_over = self._is_over, not (comes or goes)
+        return was_over and self._is_over
 
     def _learn(self, stored: Stored) -> None:
         if stored.name.startswith(_NAME):
