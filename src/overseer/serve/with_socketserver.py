@@ -53,11 +53,10 @@ class _Serving:
         self.linger = linger
         self._server = server
         self._handing = Handing(state, self._take)
-        self._lock = (
-            threading.RLock()
-        )  # each connection has a thread, and `Handing` is asked by one at a time
+        self._lock = threading.RLock()  # a connection has a thread, and `Handing` is asked by one at a time
         self._handed: deque[socket.socket] = deque()
         self._bell = -1
+        self._is_leaving = False
 
     def run(self) -> None:
         """Serve until the program drains and everybody has been answered."""
@@ -76,6 +75,8 @@ class _Serving:
         if self.state.draining:
             self._let_come()
         server.server_close()  # its threads are waited for, and still hand over
+        if self.state.draining:
+            self._let_come()
         with self._lock:
             self._handing.close()
 
@@ -116,10 +117,16 @@ class _Serving:
         The end of the loop is not waited for here: a server without threads may be held by a request, and
         this thread hears what the master says meanwhile. Who waits behind that request need not, either.
         """
-        with self._lock:
-            self._handing.begin()
+        self._begin_to_hand()
         for work in (self._server.shutdown, self._hand_waiting):
             threading.Thread(target=work, name="overseer-leave", daemon=True).start()
+
+    def _begin_to_hand(self) -> None:
+        """Look out for an heir: whoever sees first that this generation drains, as a connection's thread."""
+        with self._lock:
+            if not self._is_leaving:
+                self._is_leaving = True
+                self._handing.begin()
 
     def _hand_waiting(self) -> None:
         while not self._is_over:
@@ -157,6 +164,7 @@ class _Serving:
         One that is handed over is closed here without a word, also if it is shut down afterwards. Others
         than plain ones, as under TLS, are more than a descriptor.
         """
+        self._begin_to_hand()
         with self._lock:
             if type(sock) is socket.socket and self._handing.hopes:
                 handed = self._handing.hand(sock)
