@@ -235,8 +235,10 @@ def socketserver(server: standard.BaseServer, state: State, *, linger: float = L
 
     It is given the listener; while the program drains it accepts no more, and what it has begun is finished:
     threads are waited for, also those that it would leave behind (`daemon_threads`). Handlers of
-    `http.server` say `Connection: close` then, and leave a connection without a request after `linger`
-    seconds, if nothing has come on it.
+    `http.server` say `Connection: close` then; a connection without a request lingers for up to `linger`
+    seconds, and is handed to the next generation, or closed if that cannot be (TLS, `ForkingMixIn`, a
+    `get_request` of its own) and nothing has come on it. The next one begins with a handler of its own:
+    what this one has kept of a connection, as who its client is, is not handed over.
     """
     starting.begin(state)
     from overseer.serve.with_socketserver import run  # noqa: PLC0415
