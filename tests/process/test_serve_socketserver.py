@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.service import DEADLINE, until
-from tests.process.test_serve import KEPT, SINGLE, certificates, read_all
+from tests.process.test_serve import ASGI, KEPT, SINGLE, certificates, read_all
 from tests.process.test_serve_handing import ask, is_read, made
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUFFERED = KEPT.replace("    protocol_version", "    wbufsize = -1\n    protocol_version")
 """A handler that sends what it has written when it is told to."""
+PARTIAL = KEPT.replace("Answer, b", "__import__('functools').partial(Answer), b")
+"""One that is made with more than what its server knows, as for a directory."""
 TELLS = KEPT.replace("%d %d", "%d %a").replace("len(body)", "self.client_address")
 """One that answers with its client's address."""
 HANGS = SINGLE.replace(
@@ -71,7 +73,11 @@ def kept(app: Service) -> http.client.HTTPConnection:
     return connection
 
 
-@pytest.mark.parametrize("source", [SINGLE, BUFFERED], ids=["without threads", "with a buffer"])
+@pytest.mark.parametrize(
+    "source",
+    [SINGLE, BUFFERED, PARTIAL],
+    ids=["without threads", "with a buffer", "made in two steps"],
+)
 def test_a_connection_is_handed_over_without_a_word(service: Callable[..., Service], source: str) -> None:
     """Neither its handler's end nor its server's says anything on it, nor complains that it has gone."""
     app = service(made(source)).serves()
@@ -99,6 +105,19 @@ def test_who_waits_for_the_only_thread_is_handed_on(service: Callable[..., Servi
     behind = [connection for connection in rest if connection.sock.getsockname()[1] != int(held)]
     assert [ask(connection) for connection in behind] == [(3, False)] * 4
     assert [g["number"] for g in app.status()["generations"]] == [2, 3]
+
+
+def test_a_handler_waits_for_the_rest_whoever_had_its_connection(service: Callable[..., Service]) -> None:
+    """Servers of asyncio wait in another way, and all who have a connection share how that is."""
+    app = service(made(ASGI)).serves()
+    with socket.create_connection(("127.0.0.1", app.port), timeout=DEADLINE) as slow:
+        app.write(made(KEPT).replace("    protocol_version", "    rbufsize = 0\n    protocol_version"))
+        app.restart()
+        app.logged(r"generation 1 \(pid \d+\) left")
+        slow.sendall(b"POST / HTTP/1.0\r\nHost: x\r\nContent-Length: 8\r\n\r\n")
+        until(lambda: is_read(slow), "half a request is read")
+        slow.sendall(b"the rest")
+        assert read_all(slow).endswith(b"2 8")
 
 
 def test_the_next_one_is_told_who_its_client_is(service: Callable[..., Service]) -> None:

@@ -61,10 +61,14 @@ class _Serving:
     def run(self) -> None:
         """Serve until the program drains and everybody has been answered."""
         server = self._server
-        kind = server.RequestHandlerClass
+        handler = server.RequestHandlerClass
+        kind: Any = handler.func if isinstance(handler, partial) else handler
         speaks_http = isinstance(kind, type) and issubclass(kind, BaseHTTPRequestHandler)
         if speaks_http:
-            server.RequestHandlerClass = _leaving(kind, self)
+            leaving: Any = _leaving(kind, self)
+            if isinstance(handler, partial):  # as the standard library itself has it, for a directory
+                leaving = partial(leaving, *handler.args, **handler.keywords)
+            server.RequestHandlerClass = leaving
         server.socket.close()
         server.socket = self.state.listener
         if speaks_http and _serves_what_it_accepts(server):
