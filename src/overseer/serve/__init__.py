@@ -61,7 +61,7 @@ def asgi(
 
     Ready is when the application's lifespan has started. While it drains: nothing more is accepted; answers
     carry `Connection: close`; a connection without a request lingers for up to `linger` seconds, and is
-    handed to the next generation, or closed if that cannot be (TLS, granian) and nothing has come on it;
+    handed to the next generation, or closed if that cannot be (TLS) and nothing has come on it;
     WebSockets are closed with 1012 (service restart) over `spread` seconds; event streams end between two
     events; then background tasks and the lifespan's shutdown. `live` and `ready` are paths that a load
     balancer asks, answered beside the application: 200, and for `ready` 503 when the whole service stops;
@@ -237,8 +237,8 @@ def socketserver(server: standard.BaseServer, state: State, *, linger: float = L
     threads are waited for, also those that it would leave behind (`daemon_threads`). Handlers of
     `http.server` say `Connection: close` then; a connection without a request lingers for up to `linger`
     seconds, and is handed to the next generation, or closed if that cannot be (TLS, `ForkingMixIn`, a
-    `get_request` of its own) and nothing has come on it. The next one begins with a handler of its own:
-    what this one has kept of a connection, as who its client is, is not handed over.
+    `get_request` of its own) and nothing has come on it. There another handler begins with it: what `setup`,
+    or an earlier request, has left in this one is not handed over.
     """
     starting.begin(state)
     from overseer.serve.with_socketserver import run  # noqa: PLC0415
