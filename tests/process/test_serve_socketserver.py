@@ -57,6 +57,11 @@ SHIELDED = {
     "accepted so": with_server(
         THREADS, "def get_request(self):\n        a, b = super().get_request()\n        return shake(a), b"
     ),
+    "by its socket": KEPT.replace(
+        "    overseer.serve.socketserver(",
+        "    server.socket = tls.wrap_socket(server.socket, server_side=True)\n"
+        "    overseer.serve.socketserver(",
+    ),
     "by its handler": KEPT.replace(
         "    def do_POST",
         "    def setup(self):\n        self.request = shake(self.request)\n        super().setup()\n\n"
@@ -162,6 +167,36 @@ def test_under_tls_a_connection_is_ended(
         app.restart()
         assert rests.recv(1000) == b""
     app.logged(r"generation 1 \(pid \d+\) left .*: exit status 0")
+    assert "Traceback" not in app.log
+
+
+def test_who_does_not_shake_hands_keeps_nobody_waiting(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """Without us a wrapped socket shakes hands as it accepts, one after the other."""
+    pem = tmp_path / "cert.pem"
+    context, renew = certificates(pem)
+    renew()
+    app = service(CONTEXT.format(pem=str(pem)) + made(SHIELDED["by its socket"])).serves()
+    address = ("127.0.0.1", app.port)
+    with (
+        socket.create_connection(address),
+        socket.create_connection(address, timeout=DEADLINE) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as asks,
+    ):
+        asks.sendall(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+        assert read_all(asks).endswith(b"1 0")
+
+
+def test_a_server_that_would_change_its_socket_as_it_listens_is_refused(
+    service: Callable[..., Service],
+) -> None:
+    """As HTTPSServer does, which would serve without TLS."""
+    app = service(made(with_server(THREADS, "def server_activate(self): super().server_activate()")))
+    assert app.wait() == 78
+    app.logged(
+        r"Server.server_activate is not called, for overseer's sockets listen already: for TLS give it"
+    )
     assert "Traceback" not in app.log
 
 

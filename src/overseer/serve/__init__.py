@@ -239,6 +239,13 @@ def socketserver(server: standard.BaseServer, state: State, *, linger: float = L
     seconds, and is handed to the next generation, or closed if that cannot be (TLS, `ForkingMixIn`, a
     `get_request` of its own) and nothing has come on it. There another handler begins with it: what `setup`,
     or an earlier request, has left in this one is not handed over.
+
+    It speaks TLS where its own socket was wrapped by a context, and shakes hands in the handler's thread.
+
+    Raises:
+        ConfigError: when there is another number of listeners than one, or the server would make something
+            else of its socket as it begins to listen (`server_activate`): that is not called.
+
     """
     starting.begin(state)
     from overseer.serve.with_socketserver import run  # noqa: PLC0415

@@ -69,8 +69,11 @@ class _Serving:
             if isinstance(handler, partial):  # as the standard library itself has it, for a directory
                 leaving = partial(leaving, *handler.args, **handler.keywords)
             server.RequestHandlerClass = leaving
+        tls = _tls_of(server)
         server.socket.close()
         server.socket = self.state.listener
+        if tls:
+            server.get_request = partial(_get_shielded, server.get_request, tls)
         if speaks_http and _serves_what_it_accepts(server):
             self._open()
         self.state.on_drain(self._leave)
@@ -178,6 +181,30 @@ class _Serving:
         with contextlib.suppress(OSError):
             return end_silent(sock)
         return False
+
+
+def _tls_of(server: Any) -> ssl.SSLContext | None:
+    """Return what the socket that it was made with speaks TLS by, for ours takes that one's place.
+
+    Raises:
+        ConfigError: when it would have made its socket one of TLS, or something else, as it began to listen.
+
+    """
+    if isinstance(server.socket, ssl.SSLSocket):
+        return server.socket.context
+    usual = (socketserver.TCPServer.server_activate, socketserver.UDPServer.server_activate)
+    listens = server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if type(server).server_activate not in usual and not listens:
+        name = type(server).__name__
+        text = f"{name}.server_activate is not called, for overseer's sockets listen already: for TLS give"
+        raise ConfigError("server", f"{text} it a socket that a context has wrapped, before it is served")
+    return None
+
+
+def _get_shielded(accept: Callable[[], Any], tls: ssl.SSLContext) -> tuple[socket.socket, Any]:
+    """Accept one who shakes hands with who reads from it: nobody else waits for that."""
+    sock, address = accept()
+    return tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
 
 
 def _serves_what_it_accepts(server: Any) -> bool:
