@@ -172,6 +172,20 @@ def blank() -> tuple[socket.socket, socket.socket]:
     return here, there
 
 
+def has_room(count: int) -> bool:
+    """Whether so many more files could be opened at the moment."""
+    taken: list[int] = []
+    try:
+        while len(taken) < count:
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    finally:
+        for number in taken:
+            os.close(number)
+    return True
+
+
 class Spare:
     """Descriptors that are kept free: who accepts until there are no more leaves none to look with."""
 

@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from overseer.serve.below import client, duplicate, entries, exchange, inode, numbers, place
+from overseer.serve.below import client, duplicate, entries, exchange, has_room, inode, numbers, place
 from overseer.serve.silence import is_silent
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ _MOMENT = 0.1
 _PATIENCE = 3.0
 """Seconds without one that it accepts, after which one is given up, and each that follows at its first
 try: it may have too many."""
-
-
+_NEEDED = 6
+"""Descriptors for one: of those whom the server accepts and who knocks where, and to look for the former."""
 _AT_ONCE = 16
 """Connections that enter at one time; what has to be looked for is looked for once."""
 
@@ -112,6 +112,9 @@ class Entering:
                 over = some
             elif door and (over := self._enter(some, door)):
                 last, at_once = time.monotonic(), _AT_ONCE
+            elif door and not has_room(_NEEDED):  # it is not the server that refuses it
+                last, at_once, over = time.monotonic(), 1, []
+                time.sleep(_MOMENT)
             else:
                 at_once = 1  # there may be no room for more
                 end = time.monotonic() - _PATIENCE
