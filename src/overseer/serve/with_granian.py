@@ -257,6 +257,13 @@ class _Serving:
         """
         ones = tuple(left)
         most = max(_FEW, len(ones) // _FEW)
+
+        def give(sock: socket.socket) -> bool:
+            nonlocal most
+            given = self._handing.hand(sock)
+            most = most - 1 if given else 0  # it takes no more at the moment
+            return given
+
         for key in ones:
             # Others are attended to meanwhile, and who has just slept is hardly stopped between look and end.
             await asyncio.sleep(0 if self._handing.hopes else _NAP)
@@ -267,7 +274,7 @@ class _Serving:
                 continue
             if not sight.heard and key[1] and self._handing.hopes:
                 if most and self._handing.has_heir:
-                    most -= self._connections.part(key, sight, self._handing.hand)
+                    self._connections.part(key, sight, give)
             elif not sight.heard or heard:
                 self._connections.end(key, sight)
 
