@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import select
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from overseer.serve.closing import is_taken
 from overseer.serve.silence import end_silent, end_silent_transport
+from overseer.serve.taking import take
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,6 +39,8 @@ _NAME = "overseer-connections"
 _PATIENCE = 1.0
 """Seconds in which the next generation says hello, if it ever does: after the beginning of a drain, and after
 the one that took connections has said bye."""
+_STEP = 0.05
+"""Seconds between two looks whether a descriptor is free."""
 _HELLO, _BYE, _CONNECTION = b"hello", b"bye", b"connection"
 
 
@@ -51,6 +55,7 @@ class Handing:
         self._way: socket.socket | None = None
         self._heir: bytes | None = None  # by the word with which it greeted
         self._until = 0.0  # when nobody is hoped for any more
+        self._count = itertools.count(1)
         self._readers: list[threading.Thread] = []
         self._is_over = False
 
@@ -114,7 +119,7 @@ class Handing:
         if not self.has_heir or self._way is None:
             return False
         try:
-            socket.send_fds(self._way, [_CONNECTION], [sock.fileno()])
+            socket.send_fds(self._way, [b"%s %d" % (_CONNECTION, next(self._count))], [sock.fileno()])
         except BlockingIOError:
             return False
         except OSError as error:
@@ -157,30 +162,40 @@ class Handing:
 
     def _read(self, stored: Stored) -> None:
         """Take what comes on a way, until its owner has gone, or until this generation drains."""
-        with stored.socket() as way, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            me = b" " + os.urandom(4).hex().encode()
-            way.send(_HELLO + me)
+        me = b" " + os.urandom(4).hex().encode()
+        with stored.socket() as way:
+            _say(way, _HELLO + me)
             poll = select.poll()
             poll.register(way, select.POLLIN)
             poll.register(self._state.draining, select.POLLIN)
+            waits = False
             while True:
                 found = {fd for fd, _ in poll.poll()}
                 draining = self._state.draining
                 if draining and not (draining.stops and way.fileno() in found):
-                    way.send(_BYE + me)  # what is read by nobody here is for the next one, if there is one
+                    _say(way, _BYE + me)  # what is read by nobody here is for the next one, if there is one
                     return
-                flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
                 try:
-                    word, fds, _, _ = socket.recv_fds(way, 16, 1, flags)
-                except BlockingIOError:
+                    sock = take(way)
+                except (BlockingIOError, ConnectionResetError):
+                    continue  # it is reset once when its owner has gone and not read all; there may be more
+                except OSError as error:
+                    if error.errno not in (errno.EMFILE, errno.ENFILE):
+                        raise
+                    if not waits:
+                        _log.warning("connections are handed over, and wait: %s", error.strerror)
+                    waits = True
+                    time.sleep(_STEP)
                     continue
-                if not word:
+                if not sock:
                     self._state.shelf.unstore(stored.name)
                     return
-                if word == _CONNECTION and not fds:
-                    _log.warning("a connection was lost: this process may not have more open files")
-                for fd in fds:
-                    self._take(socket.socket(fileno=fd))
+                self._take(sock)
+
+
+def _say(way: socket.socket, word: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its owner may have gone
+        way.send(word)
 
 
 def into(
