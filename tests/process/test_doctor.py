@@ -14,6 +14,7 @@ from tests.process.operators import environment, overseer
 from tests.process.releases import Upgrading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.process.service import Service
@@ -59,6 +60,19 @@ def test_an_interpreter_by_another_of_its_names_is_the_same(tmp_path: Path) -> N
             check=False,
         )
     assert "what its fetcher and its trust need is installed" in done.stdout, done
+
+
+def test_a_socket_file_that_somebody_has_removed_is_missed(service: Callable[..., Service]) -> None:
+    """The kernel has the socket still, and nothing else looks wrong; one without a file has none to lose."""
+    path = f"/tmp/overseer-gone-{os.getpid()}.sock"
+    body = "import overseer\ndef program(state):\n    print('serving 1 1 0', flush=True)\n    state.ready()\n"
+    body += "    state.draining.wait()\noverseer.run(program, **OPTIONS)\n"
+    app = service(body, addresses=["127.0.0.1:0", f"unix:@{path}", f"unix:{path}?mode=0600"])
+    app.said("serving 1")
+    assert findings(app)["sockets"]["level"] == "ok"
+    os.unlink(path)
+    found = findings(app, status=1)["sockets"]
+    assert (found["level"], found["says"].partition(":")[0]) == ("fail", path)
 
 
 @pytest.mark.long

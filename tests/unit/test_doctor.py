@@ -133,6 +133,7 @@ ILL: list[tuple[str, str, str, Callable[[], Facts]]] = [
     ("control", "fail", "everybody may write to /run/app", lambda: place("control_folder", mode=0o777)),
     ("limits", "warn", "it may open 100 files", lambda: service(files=100)),
     ("limits", "warn", "umask is 0000", lambda: service(umask=0)),
+    ("sockets", "fail", "/tmp/a.sock: somebody has removed it", lambda: replace(WELL, gone=("/tmp/a.sock",))),
     ("sockets", "warn", "with reuse_port", lambda: status(sockets=[":80?reuse_port=yes"])),
     ("systemd", "fail", "Type=forking", lambda: unit(Type="forking")),
     ("systemd", "warn", "Type=simple", lambda: unit(Type="simple")),

@@ -78,6 +78,7 @@ class Facts:
     interpreted: bool = True  # that kind is not executed itself
     missing: tuple[str, ...] = ()  # packages that its fetcher and its trust need and that are not here
     unit: Mapping[str, str] = field(default_factory=dict)  # properties of systemd's unit
+    gone: tuple[str, ...] = ()  # socket files that are listened on and are not there
     migrates: str = ""  # net.ipv4.tcp_migrate_req
     package: str = ""  # which package of the system owns the public file
     capabilities: bool = False  # the public file has file capabilities

@@ -16,15 +16,16 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from overseer.addresses import parse
 from overseer.doctor.facts import Facts, Place, Process
-from overseer.errors import StoreError
+from overseer.errors import AddressError, StoreError
 from overseer.store import layout as layouts
 from overseer.store import lock, releases
 from overseer.store.ledger import FORMAT, Ledger, format_of, load
 from overseer.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _PATIENCE = 5.0  # seconds for systemctl and dpkg
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, ioctl_iflags(2)
@@ -64,6 +65,7 @@ def gather(
         service=service,
         missing=tuple(_missing(status)),
         unit=_unit(pid),
+        gone=tuple(_gone(status, root)),
         migrates=_text("/proc/sys/net/ipv4/tcp_migrate_req").strip(),
         **found,
     )
@@ -165,6 +167,21 @@ def _root(pid: int) -> str:
     except OSError:
         return ""
     return "" if ours == theirs else f"/proc/{pid}/root"
+
+
+def _gone(status: Mapping[str, Any], root: str) -> Iterator[str]:
+    for text in status.get("sockets", ()):
+        try:
+            address = parse(text)
+        except AddressError:  # of a master that knows more kinds than we do
+            continue
+        if address.kind == "unix" and not address.abstract:
+            try:
+                os.lstat(root + address.path)
+            except FileNotFoundError:
+                yield address.path
+            except OSError:  # who may not look there cannot tell
+                continue
 
 
 def _missing(status: Mapping[str, Any]) -> list[str]:

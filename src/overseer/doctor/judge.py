@@ -107,23 +107,29 @@ def limits(facts: Facts) -> Iterator[Finding]:
 
 
 def sockets(facts: Facts) -> Iterator[Finding]:
-    """Whether a restart could lose what waits in a backlog."""
+    """Whether clients can reach them, and a restart could lose what waits in a backlog."""
     shared = []
     for text in facts.status.get("sockets", ()):
         try:
             address = parse(text)
         except AddressError:  # of a master that knows more kinds than we do
             continue
-        if address.reuse_port:
+        if address.reuse_port and facts.migrates != "1":
             shared.append(text)
-    if shared and facts.migrates != "1":
+    if shared:
         yield warn(
             "sockets",
             f"{', '.join(shared)}: with reuse_port the kernel drops what waits when another process closes "
             "its own socket of that port",
             "sysctl -w net.ipv4.tcp_migrate_req=1, or do without reuse_port",
         )
-    elif facts.status:
+    if facts.gone:
+        yield fail(
+            "sockets",
+            f"{', '.join(facts.gone)}: somebody has removed it, so nobody can connect there",
+            "stop the service and start it, and keep it out of folders that are cleaned up, such as /tmp",
+        )
+    elif facts.status and not shared:
         yield ok("sockets", ", ".join(facts.status.get("sockets", ())) or "nothing is listened on")
 
 
