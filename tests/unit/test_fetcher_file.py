@@ -140,6 +140,12 @@ def test_a_file_that_is_missing_or_empty_is_nothing_new(tmp_path: Path) -> None:
     assert File(tmp_path / "none").latest(None) is None
 
 
+def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    """No release can come there: a slip in the path, or a share that is not mounted."""
+    with pytest.raises(FetchError, match=f"there is no folder {tmp_path}/gone, where"):
+        File(tmp_path / "gone" / "next.py").latest(None)
+
+
 @pytest.mark.parametrize("what", ["folder", "fifo"])
 def test_what_is_no_file_is_an_error(tmp_path: Path, what: str) -> None:
     """And nobody waits for a writer."""

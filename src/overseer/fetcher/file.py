@@ -52,6 +52,9 @@ class File:
         """Offer the file when it is another one than `seen` and two looks agree on it."""
         found = identity(self.path)
         now = self.clock()
+        folder = os.path.dirname(os.fspath(self.path)) or "."
+        if found is None and not os.path.isdir(folder):  # a slip in the path, or a share that is not mounted
+            raise FetchError(f"there is no folder {folder}, where a release is looked for")
         if found is None or found == seen:
             self._restless = None
             return None
