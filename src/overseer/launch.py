@@ -205,15 +205,15 @@ def become_master(config: Config, this: Command, bound: Bound, control: socket.s
 def releases(config: Config, this: Command) -> dict[str, Any]:
     """Find out which release to start: from the store where there is a fetcher, else what stands there.
 
-    A store that cannot be had is no reason not to serve: upgrades are off then, and that is said.
+    A store that cannot be had is no reason not to serve: upgrades are off then, and that is said, in the log
+    and for as long as it is so in the status.
     """
     policy = config.settings().policy
     known: dict[str, Any] = {IN_PLACE: {"argv": list(this.argv), "environ": {}}}
-    world, lock, stopped = World(IN_PLACE, IN_PLACE, policy), None, ""
+    world, lock, stopped, off = World(IN_PLACE, IN_PLACE, policy), None, "", ""
     if config.fetcher is not None and not this.binary:
-        _log.warning(
-            "upgrades are off: a program started with -m, -c or as a folder is no one file to replace"
-        )
+        off = "upgrades are off: a program started with -m, -c or as a folder is no one file to replace"
+        _log.warning(off)
     elif config.fetcher is not None:
         from overseer.store import Store, fallback  # noqa: PLC0415 - only where there are releases
 
@@ -223,7 +223,8 @@ def releases(config: Config, this: Command) -> dict[str, Any]:
             kind = {"script": "python", "archive": "zipapp"}.get(this.kind, "")
             boot = store.boot(version=config.version, kind=kind, attempts=config.max_boot_attempts)
         except StoreError as error:
-            _log.warning("%s", error)
+            off = str(error)
+            _log.warning("%s", off)
             if found := fallback(this.binary):
                 known[found.release] = _executable(found, this)
                 world = World(found.release, found.release, policy)
@@ -239,6 +240,8 @@ def releases(config: Config, this: Command) -> dict[str, Any]:
         "binary": this.binary,
         "lock": lock,
         "stopped": stopped,
+        "trouble": off,
+        "ailment": "store" if off else "",
     }
 
 

@@ -274,9 +274,13 @@ def test_a_disk_without_room_for_the_store_costs_upgrades_and_no_restart(tmp_pat
         app.serves()
         assert re.search(r"cannot be used: .*File too large; restarts work, upgrades are off", app.log)
         assert app.restart() == 2
-        off = "upgrades are off since this service was started; overseer doctor says why"
+        off = app.status()["trouble"]
+        assert off.startswith(f"the store {app.store} cannot be used: ")
+        assert off.endswith("File too large; restarts work, upgrades are off")
         assert overseer(app, "upgrade", status=1) == f"no updater runs: {off}\n"
         assert off in overseer(app, "history", status=1)
+        assert f"({off})" in overseer(app, "doctor", status=1)
+        assert 'overseer_updater_trouble{kind="store",service="app.py"} 1.0' in overseer(app, "metrics")
 
 
 def test_a_program_that_cannot_have_its_master_leaves_no_socket_for_operators(

@@ -186,7 +186,8 @@ def history(name: str, control: str, *, as_json: bool, last: int) -> None:
     status = ask(find(name, control), "status")
     folder = table.store_of(status)
     if not folder and any(status.get("source", ())):
-        raise OverseerError("upgrades are off since this service was started; overseer doctor says why")
+        off = "upgrades are off since this service was started; overseer doctor says why"
+        raise OverseerError(str(status["trouble"] or off))
     if not folder:
         raise OverseerError("this service has no releases: it has no fetcher")
     entries = list(kept.read(f"{folder}history"))[-last:]

@@ -39,7 +39,8 @@ def updater(facts: Facts) -> Iterator[Finding]:
     elif not status["store"]:
         yield fail(
             "updater",
-            "upgrades are off: there was no store to be had when the service was started",
+            "upgrades are off: there was no store to be had when the service was started"
+            + (f" ({status['trouble'][:_TOLD]})" if status["trouble"] else ""),
             "see the findings below and the service's log at its start; then start it anew",
         )
     elif status["trouble"]:

@@ -152,7 +152,8 @@ class Operators:
         if self._estate.updating.lock is not None:
             return "it is started anew"
         if any(agreed.fetches for agreed in (self._estate.launched, *self._estate.settings.values())):
-            return "upgrades are off since this service was started; overseer doctor says why"
+            off = "upgrades are off since this service was started; overseer doctor says why"
+            return self._estate.updating.trouble or off
         return "the program has no fetcher"
 
     def _on_probation(self) -> Generation | None:
