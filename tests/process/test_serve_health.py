@@ -69,10 +69,11 @@ def test_who_serves_lives_and_is_ready(app: Service) -> None:
 
 def test_a_restart_takes_no_host_out(app: Service) -> None:
     """A generation that drains because another serves is still ready, and sends who asks to the next one."""
-    asking = Asking(app)
-    assert asking.get("/readyz")[0] == 200
+    asking, another = Asking(app), Asking(app)
+    assert asking.get("/readyz")[0] == another.get("/readyz")[0] == 200
     app.restart()
-    status, told = asking.last("/readyz")
+    assert asking.last("/readyz")[0] == 200, "whether it was made before the drain, or in it"
+    status, told = another.last("/readyz")
     assert status == 200
     assert (told["generation"], told["draining"]) == (1, True)
     until(lambda: Asking(app).get("/readyz")[1]["generation"] == 2, "the next one is asked")
@@ -80,9 +81,10 @@ def test_a_restart_takes_no_host_out(app: Service) -> None:
 
 def test_a_service_that_stops_is_not_ready_any_more(app: Service) -> None:
     """It lives, and it says that it stops: a balancer looks for another host."""
-    asking, another = Asking(app), Asking(app)
-    assert asking.get("/readyz")[0] == another.get("/livez")[0] == 200
+    first, asking, another = (Asking(app) for _ in range(3))
+    assert first.get("/livez")[0] == asking.get("/readyz")[0] == another.get("/livez")[0] == 200
     app.signal(signal.SIGTERM)
+    assert first.last("/livez")[0] == 200, "whether it was made before the stop, or in it"
     status, told = asking.last("/readyz")
     assert (status, told["status"], told["draining"]) == (503, "stopping", True)
     assert another.last("/livez")[0] == 200
