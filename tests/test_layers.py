@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"errors", "values", "addresses", "store", "version"},
     "foreign": SHARED
     | {"values", "errors", "facts", "places", "role", "command", "edition", "config", "program", "launch"},
-    "serve": {"errors"},
+    "serve": {"errors", "wire"},
     "__main__": {"cli"},
     "config": {"errors", "facts", "addresses", "settings", "fetcher", "places", "trust"},
 }

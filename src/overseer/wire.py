@@ -41,6 +41,25 @@ BINARY, LOCK = "OVERSEER_BINARY", "OVERSEER_LOCK"  # of the updater: whose relea
 """The private variables; they are taken out of the environment when `overseer` is imported."""
 
 
+_CLOSED_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+def receive(sock: socket.socket, size: int, most: int, flags: int = 0) -> tuple[bytes, list[int], int]:
+    """Receive up to `size` bytes and `most` descriptors; return them, and the flags of what was received.
+
+    The descriptors are closed on exec, where the system has a word for that from their first moment on: another
+    thread may start a program. `socket.recv_fds` takes flags, and does not heed them.
+    """
+    fds = array.array("i")
+    data, told, found, _ = sock.recvmsg(size, socket.CMSG_LEN(most * fds.itemsize), flags | _CLOSED_ON_EXEC)
+    for level, kind, raw in told:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
+    for fd in () if _CLOSED_ON_EXEC else fds:
+        os.set_inheritable(fd, False)
+    return data, list(fds), found
+
+
 class Malformed:
     """Something on the wire that is no word: `reason` for the log, `sample` of its first bytes."""
 
@@ -175,9 +194,7 @@ class Channel:
         return self.lines.feed(data) if data else None
 
     def _read_with_fds(self) -> bytes:
-        data, fds, flags, _ = socket.recv_fds(self.sock, _CHUNK, MAX_FDS)
-        for fd in fds:
-            os.set_inheritable(fd, False)
+        data, fds, flags = receive(self.sock, _CHUNK, MAX_FDS)
         self.fds += fds
         if flags & socket.MSG_CTRUNC and self.takes:
             return data  # whoever misses one says so

@@ -22,6 +22,7 @@ from overseer.wire import (
     decode,
     encode,
     name_channel,
+    receive,
     take_channel,
 )
 
@@ -215,6 +216,18 @@ def test_descriptors_ride_on_their_word(pair: tuple[Channel, Channel]) -> None:
     finally:
         for fd in (*files, *theirs.fds):
             os.close(fd)
+
+
+def test_descriptors_are_closed_on_exec_from_their_first_moment() -> None:
+    """The standard library's own way takes the flag for that, and does not heed it."""
+    here, there = socket.socketpair()
+    with here, there:
+        socket.send_fds(here, [b"word"], [here.fileno(), there.fileno()])
+        data, fds, flags = receive(there, 100, 5)
+        inherited = [os.get_inheritable(fd) for fd in fds]
+        for fd in fds:
+            os.close(fd)
+    assert (data, inherited, flags & socket.MSG_CTRUNC) == (b"word", [False, False], 0)
 
 
 def test_descriptors_come_once_though_their_word_goes_in_pieces(pair: tuple[Channel, Channel]) -> None:

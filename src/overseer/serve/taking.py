@@ -8,12 +8,13 @@ taken counts then, not what has been seen; each message has a number of its own.
 
 from __future__ import annotations
 
-import array
 import errno
 import logging
 import os
 import resource
 import socket
+
+from overseer.wire import receive
 
 _log = logging.getLogger("overseer")
 
@@ -52,10 +53,7 @@ def take(way: socket.socket) -> socket.socket | None:
 
 def _receive(way: socket.socket, flags: int = 0) -> tuple[bytes, socket.socket | None]:
     """Return a message, and what came with it if there was a descriptor free; no message is the end."""
-    # Not by socket.recv_fds, which takes flags and does not heed them.
-    flags |= socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-    word, told, _, _ = way.recvmsg(64, socket.CMSG_LEN(array.array("i").itemsize), flags)
-    fds = array.array("i", b"".join(data for _, kind, data in told if kind == socket.SCM_RIGHTS))
+    word, fds, _ = receive(way, 64, 1, flags | socket.MSG_DONTWAIT)
     return word, socket.socket(fileno=fds[0]) if fds else None
 
 
