@@ -47,7 +47,7 @@ _CLOSED_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 def receive(sock: socket.socket, size: int, most: int, flags: int = 0) -> tuple[bytes, list[int], int]:
     """Receive up to `size` bytes and `most` descriptors; return them, and the flags of what was received.
 
-    The descriptors are closed on exec, where the system has a word for that from their first moment on: another
+    The descriptors are closed on exec, where the system can from their first moment on: meanwhile another
     thread may start a program. `socket.recv_fds` takes flags, and does not heed them.
     """
     fds = array.array("i")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import os
 import select
@@ -32,11 +33,31 @@ if TYPE_CHECKING:
 _INFO = 136
 """Bytes of the kernel's tcp_info that are wanted: up to tcpi_bytes_received."""
 _ESTABLISHED = 1
+_REST = 0.001
+"""Seconds in which what is done for many connections stops after each."""
+_RESTS = 500
+"""How often it does at most, where there are more."""
 
 
 def can_look() -> bool:
     """Whether this system shows a process its own descriptors."""
     return hasattr(select, "epoll") and os.path.isdir(FDS)
+
+
+class Pace:
+    """What is done for many connections, a little at a time.
+
+    A thread that is woken by a request waits for a CPU while it is done: others of the process's, which the
+    loop knows nothing of, and those of the next generation. What rests for a moment lets them have it.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Know how many there are."""
+        self._steps = itertools.cycle(range(1 + count // _RESTS))
+
+    async def step(self) -> None:
+        """Let others have the CPU, or at least the loop attend to others: between one and the next."""
+        await asyncio.sleep(0 if next(self._steps) else _REST)
 
 
 class Door:
@@ -159,12 +180,13 @@ class Connections:
         return set(self._numbers)
 
     async def look_by_and_by(self) -> set[Key]:
-        """Return the same, and let the loop attend to others between one connection and the next.
+        """Return the same, and let others have the CPU meanwhile.
 
         A hundred connections that are seen for the first time take some milliseconds.
         """
+        pace = Pace(len(numbers()))
         for _ in self._looking():
-            await asyncio.sleep(0)
+            await pace.step()
         return set(self._numbers)
 
     def _looking(self) -> Iterator[None]:

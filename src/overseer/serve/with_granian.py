@@ -32,7 +32,7 @@ from overseer.serve.below import Spare
 from overseer.serve.calls import QUIET, Calls
 from overseer.serve.entering import Entering
 from overseer.serve.handing import Handing
-from overseer.serve.outside import Connections, Door, backlog, can_look
+from overseer.serve.outside import Connections, Door, Pace, backlog, can_look
 from overseer.serve.starting import FAILED, ready, settle
 
 if TYPE_CHECKING:
@@ -264,9 +264,12 @@ class _Serving:
             most = most - 1 if given else 0  # it takes no more at the moment
             return given
 
+        pace = Pace(len(ones))
         for key in ones:
-            # Others are attended to meanwhile, and who has just slept is hardly stopped between look and end.
-            await asyncio.sleep(0 if self._handing.hopes else _NAP)
+            if self._handing.hopes:
+                await pace.step()
+            else:  # who has just slept is hardly stopped between look and end
+                await asyncio.sleep(_NAP)
             sight = self._connections.see(key)
             if not sight or self._calls.is_running(key) or self._calls.is_told(key):
                 continue
