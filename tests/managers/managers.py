@@ -33,7 +33,7 @@ def printed(manager: str, name: str, folder: Path) -> str:
     words = ["unit", "--for", manager, "--name", name, "--directory", str(folder), "--"]
     done = CliRunner().invoke(cli, [*words, sys.executable, str(folder / "app.py")])
     assert done.exit_code == 0, done.output
-    return done.output
+    return done.stdout  # on the other one it may be doubted
 
 
 class Manager:

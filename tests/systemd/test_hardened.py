@@ -39,7 +39,7 @@ class Printed(Unit):
         drop_in = "\n".join([*told, *lines, ""])
         self.systemd.install(
             {
-                f"{self.name}.service": done.output,
+                f"{self.name}.service": done.stdout,
                 f"{self.name}.service.d/proof.conf": drop_in,
                 **(files or {}),
             }

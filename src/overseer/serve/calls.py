@@ -14,7 +14,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from overseer.serve.counting import Counting, size_of
-from overseer.serve.outside import Pace
 from overseer.serve.remembered import Remembered
 from overseer.serve.streams import Leaving
 
@@ -98,10 +97,8 @@ class Calls:
     async def leave(self) -> None:
         """Begin to have connections ended by their next answers; who has a call meanwhile is attended to."""
         self._leaving.drains.set()
-        here = await self._connections.look_by_and_by()
-        pace = Pace(len(here))
-        for key in here:
-            await pace.step()
+        for key in await self._connections.look_by_and_by():
+            await asyncio.sleep(0)
             sight = self._connections.see(key)
             if sight and not self.is_running(key) and (not sight.received or _rests(sight)):
                 self._counting.rest(key, sight.received)
