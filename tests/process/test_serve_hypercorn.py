@@ -320,12 +320,26 @@ def test_no_request_over_http2_is_lost(
     assert "Traceback" not in app.log
 
 
+COUNTING = """
+import atexit
+asked = []
+atexit.register(lambda: print("asked", asked.count("/load"), "times", flush=True))
+
+"""
+
+
 @pytest.mark.skipif(not shutil.which("h2load"), reason="h2load is not installed")
 def test_what_h2load_has_begun_is_finished(service: Callable[..., Service]) -> None:
-    """By prior knowledge, a hundred streams at a time; it begins no more when it hears GOAWAY."""
-    app = service(of()).serves()
+    """By prior knowledge, a hundred streams at a time; it begins no more when it hears GOAWAY.
+
+    What it would have sent next when it hears that, with answers in front, it counts as begun: it never was.
+    """
+    head = "async def app(scope, receive, send):\n"
+    source = of().replace(head, COUNTING + head + '    asked.append(scope.get("path"))\n', 1)
+    assert COUNTING in source
+    app = service(source).serves()
     load = subprocess.Popen(
-        ["h2load", "-n", "1000000", "-c", "4", "-m", "25", f"http://127.0.0.1:{app.port}/"],
+        ["h2load", "-n", "1000000", "-c", "4", "-m", "25", f"http://127.0.0.1:{app.port}/load"],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -333,9 +347,10 @@ def test_what_h2load_has_begun_is_finished(service: Callable[..., Service]) -> N
     app.restart()
     said = load.communicate(timeout=60)[0]
     begun, done, succeeded = re.findall(r"(\d+) started, (\d+) done, (\d+) succeeded", said)[0]
-    assert int(begun) > 100
-    assert begun == done == succeeded, said
+    assert int(succeeded) > 100
+    assert begun == done, said
     gone(app)
+    app.said(f"asked {succeeded} times")
 
 
 @pytest.mark.parametrize(
