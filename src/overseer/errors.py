@@ -75,3 +75,8 @@ class CheckError(OverseerError):
 
 class PublishError(OverseerError):
     """A release is not published, or a repository of releases not changed; nothing was half-done."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says for a person: of the system's, its words without the number."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

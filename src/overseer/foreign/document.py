@@ -14,7 +14,7 @@ import tomllib
 from dataclasses import fields
 from typing import Any
 
-from overseer.errors import ConfigError
+from overseer.errors import ConfigError, reason
 from overseer.foreign.options import Options
 
 _ABOUT_RELEASES = frozenset(
@@ -104,8 +104,7 @@ def find(explicit: str = "", folder: str = "") -> Document | None:
                 raise ConfigError("config", f"{path} is not there") from None
             continue
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError("config", f"{path} cannot be read: {why}") from None
+            raise ConfigError("config", f"{path} cannot be read: {reason(error)}") from None
         if document.values or not table:
             return document
     return None

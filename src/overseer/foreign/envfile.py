@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from overseer.errors import ConfigError
+from overseer.errors import ConfigError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,5 @@ def read(paths: Sequence[str]) -> dict[str, str]:
             if given == path:
                 raise ConfigError("env_files", f"{path} is not there") from None
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError("env_files", f"{path} cannot be read: {why}") from None
+            raise ConfigError("env_files", f"{path} cannot be read: {reason(error)}") from None
     return found

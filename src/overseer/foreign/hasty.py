@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from overseer.foreign.known import server_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,11 +17,4 @@ def is_hasty(command: Sequence[str], environ: Mapping[str, str]) -> bool:
     a program, and is not run to be read.
     """
     given = [*command, *environ.get("GUNICORN_CMD_ARGS", "").split()]
-    return _is_gunicorn(command) and "--preload" not in given
-
-
-def _is_gunicorn(command: Sequence[str]) -> bool:
-    first, *rest = (os.path.basename(word) for word in command[:3])
-    if first.startswith("python"):
-        return rest == ["-m", "gunicorn"] or rest[:1] == ["gunicorn"]
-    return first == "gunicorn"
+    return server_in(command) == "gunicorn" and "--preload" not in given

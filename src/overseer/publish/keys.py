@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
-from overseer.errors import PublishError
+from overseer.errors import PublishError, reason
 from overseer.publish import agent
 from overseer.store import durable
 
@@ -192,6 +192,5 @@ def _explained(uri: str) -> Iterator[None]:
     except PublishError:
         raise
     except Exception as error:  # each service has errors of its own
-        system = error.strerror if isinstance(error, OSError) else ""
-        said = system or str(error) or type(error).__name__
+        said = reason(error) or type(error).__name__
         raise PublishError(f"the key {uri} cannot be used: {said}") from error

@@ -248,10 +248,8 @@ class Connections:
         with self.open(key) as sock:
             return _sight(sock) if sock else None
 
-    def part(self, key: Key, sight: Sight, give: Callable[[socket.socket], bool]) -> bool:
+    def part(self, key: Key, sight: Sight, give: Callable[[socket.socket], bool]) -> None:
         """Give a connection away from below its server, and only if nothing has come since it was seen.
-
-        Return whether the server has it no more.
 
         The server keeps a number below which there is nothing to be had. Before the connection is given, it
         is looked at once more: what came earlier the server may have read, and goes on with; what comes
@@ -260,24 +258,23 @@ class Connections:
         try:
             self._blank = self._blank or blank()
         except OSError:  # no descriptor is free: later
-            return False
+            return
         nothing = self._blank[0].fileno()
         with self.open(key) as sock:
             number = self._numbers.get(key, -1)
             watched = entries(number) if sock else []
             if sock is None or inode(number) != os.fstat(sock.fileno()).st_ino:
-                return False
+                return
             removed = [entry for entry in watched if entry.remove()]
             if not removed:
-                return False
+                return
             put(nothing, number)
             if _received(sock) == sight.received and (not _is_open(sock) or give(sock)):
-                return True
+                return
             if inode(number) == inode(nothing):  # it has not been closed meanwhile
                 put(sock.fileno(), number)
                 for entry in removed:
                     entry.add()
-        return False
 
     def end(self, key: Key, sight: Sight) -> None:
         """End a connection below its server, at once, and only if nothing has come since it was seen.
